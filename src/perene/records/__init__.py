@@ -1,0 +1,1 @@
+"""Nouns that travel between rooms. Frozen; a change means ``dataclasses.replace``."""

@@ -1,0 +1,55 @@
+"""Pipeline runs and their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+STEPS = ("collect", "dataset", "train", "validate", "release")
+
+
+class RunState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of a run; ``result`` is what later steps and people read, ``error`` its code, what, why, seen and mend."""
+
+    run: int
+    name: str
+    state: RunState
+    attempt: int
+    started_at: datetime  # machine time
+    ended_at: datetime | None
+    result: Mapping[str, object] | None
+    error: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One turn of a model's cycle. ``(model, trigger, due_at)`` is unique, so two schedulers make one run.
+
+    ``due_at`` and ``created_at`` are project time; ``heartbeat_at`` and the steps' times are machine time. ``outcome`` says in a word how
+    it ended: "released", "waiting", "worse", "inconclusive", "refused", "held" …
+    """
+
+    id: int
+    model: str
+    trigger: str  # "schedule", "manual" …
+    due_at: datetime
+    created_at: datetime
+    actor: str
+    state: RunState
+    owner: str | None
+    heartbeat_at: datetime | None
+    attempt: int
+    outcome: str | None
+    error: Mapping[str, object] | None
+    steps: tuple[Step, ...] = ()

@@ -1,0 +1,59 @@
+"""What the gate said of a candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Decision(StrEnum):
+    """The gate's answer. Only PASS releases by itself; WORSE alerts; INCONCLUSIVE keeps the champion."""
+
+    PASS = "pass"
+    WORSE = "worse"
+    INCONCLUSIVE = "inconclusive"
+    REFUSED = "refused"  # the gate could not judge, so it fails closed: no rows, NaN, a champion that cannot score …
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Candidate against champion on the same rows, which neither was trained on.
+
+    ``difference`` is candidate minus champion in the metric's unit, turned so that lower is better; the true value is below
+    ``upper`` and above ``lower`` with 95 % each. ``margin`` is the largest difference that counts as not worse. ``days_needed`` is how
+    many days of rows would decide (None when decided or unknowable). ``against`` is "champion" or "baseline".
+    """
+
+    decision: Decision
+    reason: str
+    metric: str
+    against: str
+    candidate_score: float | None
+    champion_score: float | None
+    difference: float | None
+    lower: float | None
+    upper: float | None
+    margin: float | None
+    rows: int
+    days: int
+    days_needed: int | None = None
+    released_on_deadline: bool = False
+    references: Mapping[str, float | None] | None = None  # half_gain, mde …: printed beside the margin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """A verdict, with what it was made of."""
+
+    id: int
+    model: str
+    run: int | None
+    created_at: datetime
+    candidate: int
+    champion: int | None
+    dataset: int
+    verdict: Verdict
+    by_day: Mapping[str, list[float]]  # columns: day (epoch days), rows, candidate, champion
+    slices: Mapping[str, object]

@@ -1,0 +1,1 @@
+"""Where things live: the database, the lake of Delta tables, bundles, and the servers' journals."""
