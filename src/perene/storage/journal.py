@@ -1,0 +1,280 @@
+"""The journal: where a server process writes what it answered, before it answers.
+
+One folder holds the journals of every process of a project. A process (a *writer*) has one SQLite file in WAL mode at
+a time, ``<writer>-<number>.db``, and holds a lock on ``<writer>.lock`` while it lives. A rotation closes the file and
+begins the next number; closed files are drained into the lake and unlinked. A lock that nobody holds belongs to a dead
+process: whoever takes it may drain that writer's files. Readers may open any file at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from perene.errors import StorageError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entry (
+    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, model TEXT NOT NULL, id TEXT NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS entry_id ON entry (id);
+"""
+_INSERT = "INSERT INTO entry (kind, model, id, body) VALUES (?, ?, ?, ?)"
+_SELECT = "SELECT kind, model, id, body FROM entry"
+_BUSY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of a journal. ``kind`` is "prediction" or "truth"; ``id`` a prediction's id ("" for a truth without)."""
+
+    kind: str
+    model: str
+    id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class JournalFile:
+    """One file of a journal: ``number`` counts a writer's files from 1 and is never used twice."""
+
+    writer: str
+    number: int
+    path: Path
+
+    @property
+    def source(self) -> str:
+        """Its name as the source of an append to the lake."""
+        return f"journal:{self.writer}:{self.number}"
+
+    def entries(self) -> list[Entry]:
+        """Everything in it, in the order of writing. A file that is gone has nothing."""
+        with _reading(self.path) as connection:
+            return [] if connection is None else _entries(connection.execute(f"{_SELECT} ORDER BY seq"))
+
+    def unlink(self) -> None:
+        """Take it away, once the lake has what it held."""
+        for path in (self.path, *_companions(self.path)):
+            path.unlink(missing_ok=True)
+
+
+class Journal:
+    """A writer's journal. Any thread may call it; writes take turns.
+
+    ``durability``: "group" and "background" survive a killed process, "fsync" also a power cut.
+    """
+
+    def __init__(self, folder: Path, writer: str, *, durability: str = "group") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.writer = writer
+        self.rows = 0  # in the open file
+        self._synchronous = "FULL" if durability == "fsync" else "NORMAL"
+        self._turn = threading.RLock()
+        lock = take_lock(folder, writer)
+        if lock is None:
+            raise StorageError(f"the journal {writer} belongs to a living process", mend="start with another writer id")
+        self._lock = lock
+        self._number = 1 + max((f.number for f in journal_files(folder, writer)), default=0)
+        self._connection = self._begin(self._number)
+
+    def _begin(self, number: int) -> sqlite3.Connection:
+        path = self.folder / f"{self.writer}-{number}.db"
+        with _as_storage_error(path):
+            connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")  # files are small; it comes when one is closed
+            connection.executescript(_SCHEMA)
+        return connection
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Keep other writes and rotations out for a moment."""
+        with self._turn:
+            yield
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Write all or nothing, in one transaction. Raises StorageError, and then nothing was written."""
+        values = [(e.kind, e.model, e.id, e.body) for e in entries]
+        with self._turn, _as_storage_error(self.folder):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._connection.executemany(_INSERT, values)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._rollback()
+                raise
+            self.rows += len(values)
+
+    def _rollback(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def rotate(self) -> None:
+        """Close the open file and begin the next; an empty one stays open."""
+        with self._turn:
+            if self.rows == 0:
+                return
+            following = self._begin(self._number + 1)
+            closing, self._connection = self._connection, following
+            self._number += 1
+            self.rows = 0
+        with _as_storage_error(self.folder):
+            closing.close()
+
+    def closed(self) -> list[JournalFile]:
+        """This writer's files that wait for their drain, oldest first."""
+        with self._turn:
+            return [f for f in journal_files(self.folder, self.writer) if f.number < self._number]
+
+    def close(self) -> None:
+        """End the journal. An empty file goes; one with entries stays for whoever takes the lock next."""
+        with self._turn:
+            path = self.folder / f"{self.writer}-{self._number}.db"
+            with _as_storage_error(path):
+                self._connection.close()
+            if self.rows == 0:
+                JournalFile(self.writer, self._number, path).unlink()
+            if not journal_files(self.folder, self.writer):
+                lock_path(self.folder, self.writer).unlink(missing_ok=True)
+            os.close(self._lock)
+
+
+class JournalReader:
+    """What the journals of every process hold and the lake does not have yet. Any thread may call it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(self, model: str, ids: Iterable[str]) -> dict[str, bytes]:
+        """The bodies of predictions by id; of two with one id, the first of the first file."""
+        wanted = list(ids)
+        found: dict[str, bytes] = {}
+        for file in journal_files(self._folder) if wanted else ():
+            with _reading(file.path) as connection:
+                if connection is None:
+                    continue
+                for part in (wanted[i : i + 500] for i in range(0, len(wanted), 500)):
+                    where = f"kind = 'prediction' AND model = ? AND id IN ({','.join('?' * len(part))}) ORDER BY seq"
+                    for entry in _entries(connection.execute(f"{_SELECT} WHERE {where}", [model, *part])):
+                        found.setdefault(entry.id, entry.body)
+        return found
+
+    def entries(self, model: str, kind: str) -> list[Entry]:
+        """Everything of one kind that waits for its drain."""
+        found: list[Entry] = []
+        for file in journal_files(self._folder):
+            with _reading(file.path) as connection:
+                if connection is not None:
+                    cursor = connection.execute(f"{_SELECT} WHERE model = ? AND kind = ? ORDER BY seq", [model, kind])
+                    found += _entries(cursor)
+        return found
+
+
+def read_open(folder: Path) -> JournalReader:
+    """Read the journals of a folder, open ones too."""
+    return JournalReader(folder)
+
+
+def journal_folder(project: Path) -> Path:
+    """Where the journals of a project on this machine lie."""
+    return project / ".perene" / "journal"
+
+
+def journal_files(folder: Path, writer: str | None = None) -> list[JournalFile]:
+    """The files of every writer, or of one, in the order of writer and number."""
+    found = []
+    for name in (path.name for path in folder.iterdir()) if folder.is_dir() else ():
+        stem, _, ending = name.rpartition(".")
+        owner, _, number = stem.rpartition("-")
+        if ending == "db" and number.isdecimal() and writer in (None, owner):
+            found.append(JournalFile(owner, int(number), folder / name))
+    return sorted(found)
+
+
+def lock_path(folder: Path, writer: str) -> Path:
+    """The file whose lock says that the writer lives."""
+    return folder / f"{writer}.lock"
+
+
+def take_lock(folder: Path, writer: str) -> int | None:
+    """Hold a writer's lock until the returned descriptor is closed; None when a living process holds it."""
+    path = lock_path(folder, writer)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return None
+        try:
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)  # somebody cleared the name away in between: what is locked is no longer the writer's lock
+
+
+@contextlib.contextmanager
+def orphans(folder: Path) -> Iterator[list[JournalFile]]:
+    """The files that dead processes left, oldest first. Their locks are held meanwhile, so one process drains them."""
+    writers = {f.writer for f in journal_files(folder)}
+    if folder.is_dir():
+        writers |= {path.stem for path in folder.glob("*.lock")}
+    locks = {w: lock for w in sorted(writers) if (lock := take_lock(folder, w)) is not None}
+    try:
+        yield [f for w in locks for f in journal_files(folder, w)]
+    finally:
+        for writer, lock in locks.items():
+            if not journal_files(folder, writer):
+                lock_path(folder, writer).unlink(missing_ok=True)
+                for left in (*folder.glob(f"{writer}-*.db-wal"), *folder.glob(f"{writer}-*.db-shm")):
+                    left.unlink(missing_ok=True)
+            os.close(lock)
+
+
+def _companions(path: Path) -> tuple[Path, Path]:
+    return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
+def _entries(rows: Iterable[tuple[str, str, str, bytes]]) -> list[Entry]:
+    return [Entry(kind=kind, model=model, id=id_, body=body) for kind, model, id_, body in rows]
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """A connection that only reads; None when the file is drained and gone, or so new that it has no table yet."""
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)
+        try:
+            ready = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'entry_id'").fetchone()
+        except sqlite3.Error:
+            connection.close()
+            raise
+    except sqlite3.Error:
+        if path.exists():
+            raise StorageError(f"the journal {path} cannot be read", mend="see that its folder is readable") from None
+        yield None
+        return
+    try:
+        with _as_storage_error(path):
+            yield connection if ready else None
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def _as_storage_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        mend = "free disk space, or see that the folder is writable"
+        raise StorageError("the journal failed", why=str(error), seen=(str(path),), mend=mend) from error

@@ -1,0 +1,211 @@
+"""The journal: one transaction per write, files that rotate, locks that tell the living from the dead."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from perene.errors import StorageError
+from perene.storage.journal import Entry, Journal, journal_files, orphans, read_open
+
+
+def prediction(id_: str, body: bytes = b"{}", model: str = "m") -> Entry:
+    return Entry(kind="prediction", model=model, id=id_, body=body)
+
+
+@pytest.fixture
+def journal(tmp_path: Path):
+    journal = Journal(tmp_path, "w1")
+    yield journal
+    journal.close()
+
+
+def test_what_is_written_can_be_read_at_once(journal: Journal, tmp_path: Path) -> None:
+    """A reader finds an entry of an open journal by its id as soon as write() returns."""
+    journal.write([prediction("a", b"1"), prediction("b", b"2")])
+
+    assert read_open(tmp_path).find("m", ["b", "missing"]) == {"b": b"2"}
+
+
+def test_ids_belong_to_their_model(journal: Journal, tmp_path: Path) -> None:
+    """Two models may use one id."""
+    journal.write([prediction("a", b"1"), prediction("a", b"2", model="other")])
+
+    assert read_open(tmp_path).find("other", ["a"]) == {"a": b"2"}
+
+
+def test_a_truth_is_not_found_as_a_prediction(journal: Journal, tmp_path: Path) -> None:
+    """A ground truth that names a prediction does not stand for it."""
+    journal.write([Entry(kind="truth", model="m", id="a", body=b"1")])
+
+    assert read_open(tmp_path).find("m", ["a"]) == {}
+    assert [e.body for e in read_open(tmp_path).entries("m", "truth")] == [b"1"]
+
+
+def test_the_first_of_one_id_counts(journal: Journal, tmp_path: Path) -> None:
+    """Of two entries with one id, the reader gives the first, over files too."""
+    journal.write([prediction("a", b"first")])
+    journal.rotate()
+    journal.write([prediction("a", b"second")])
+
+    assert read_open(tmp_path).find("m", ["a"]) == {"a": b"first"}
+
+
+def test_a_rotation_closes_a_file_and_keeps_its_entries(journal: Journal) -> None:
+    """A closed file holds what was written before the rotation, in order, and has a number of its own."""
+    journal.write([prediction(str(i)) for i in range(5)])
+    journal.rotate()
+    journal.write([prediction("later")])
+
+    (closed,) = journal.closed()
+    assert [e.id for e in closed.entries()] == ["0", "1", "2", "3", "4"]
+    assert closed.source == "journal:w1:1"
+    assert journal.rows == 1
+
+
+def test_an_empty_file_is_not_rotated(journal: Journal) -> None:
+    """A quiet server makes no files."""
+    journal.rotate()
+
+    assert journal.closed() == []
+
+
+def test_an_unlinked_file_leaves_nothing(journal: Journal, tmp_path: Path) -> None:
+    """After a drain neither the file nor SQLite's companions lie there, even if somebody read it."""
+    journal.write([prediction("a")])
+    journal.rotate()
+    read_open(tmp_path).find("m", ["a"])
+    for file in journal.closed():
+        file.unlink()
+
+    assert sorted(p.name for p in tmp_path.glob("w1-1*")) == []
+
+
+def test_a_file_that_is_gone_has_no_entries(journal: Journal) -> None:
+    """A reader that comes after the drain finds nothing and fails not."""
+    journal.write([prediction("a")])
+    journal.rotate()
+    (file,) = journal.closed()
+    file.unlink()
+
+    assert file.entries() == []
+
+
+def test_many_threads_lose_nothing(journal: Journal, tmp_path: Path) -> None:
+    """Writes and rotations from many threads keep every entry exactly once."""
+
+    def write(name: int) -> None:
+        for i in range(50):
+            journal.write([prediction(f"{name}-{i}")])
+            if i % 10 == name:
+                journal.rotate()
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    ids = [e.id for e in read_open(tmp_path).entries("m", "prediction")]
+    assert sorted(ids) == sorted(f"{n}-{i}" for n in range(4) for i in range(50))
+
+
+def test_fsync_is_synchronous_full(tmp_path: Path) -> None:
+    """durability="fsync" asks SQLite to sync every commit; "group" does not."""
+    for durability, expected in (("fsync", 2), ("group", 1)):
+        journal = Journal(tmp_path, durability, durability=durability)
+        assert journal._connection.execute("PRAGMA synchronous").fetchone() == (expected,)
+        journal.close()
+
+
+def test_a_journal_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    """A failed write raises StorageError and leaves nothing behind of its transaction."""
+    journal = Journal(tmp_path, "w1")
+    journal.write([prediction("kept")])
+    journal._connection.execute("PRAGMA query_only = 1")
+
+    with pytest.raises(StorageError, match="journal"):
+        journal.write([prediction("refused")])
+
+    journal._connection.execute("PRAGMA query_only = 0")
+    journal.write([prediction("after")])
+    assert [e.id for e in read_open(tmp_path).entries("m", "prediction")] == ["kept", "after"]
+    journal.close()
+
+
+def test_a_living_writer_is_no_orphan(journal: Journal, tmp_path: Path) -> None:
+    """Nobody takes the files of a process that lives for a dead one's; a second writer of its name is refused."""
+    journal.write([prediction("a")])
+
+    with orphans(tmp_path) as files:
+        assert files == []
+    with pytest.raises(StorageError, match="living"):
+        Journal(tmp_path, "w1")
+
+
+def test_what_a_closed_journal_leaves_is_found(tmp_path: Path) -> None:
+    """A journal that ends with entries leaves them as an orphan; an empty one leaves nothing at all."""
+    with_entries, empty = Journal(tmp_path, "full"), Journal(tmp_path, "empty")
+    with_entries.write([prediction("a")])
+    with_entries.close()
+    empty.close()
+
+    with orphans(tmp_path) as files:
+        assert [f.source for f in files] == ["journal:full:1"]
+        for file in files:
+            file.unlink()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_orphan_is_held_by_one(tmp_path: Path) -> None:
+    """While one process drains a dead writer's files, another sees none."""
+    journal = Journal(tmp_path, "dead")
+    journal.write([prediction("a")])
+    journal.close()
+
+    with orphans(tmp_path) as first, orphans(tmp_path) as second:
+        assert (len(first), len(second)) == (1, 0)
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from perene.storage.journal import Entry, Journal
+journal = Journal(Path(sys.argv[1]), "child")
+for i in range(1000000):
+    journal.write([Entry(kind="prediction", model="m", id=str(i), body=b"x" * 200)])
+    print(i, flush=True)
+    if i % 700 == 699:
+        journal.rotate()
+"""
+
+
+def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
+    """Fault: SIGKILL while it writes. Promise: what write() returned for is there. Proof: every printed id is found."""
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    printed = [child.stdout.readline().strip() for _ in range(1500)]
+    os.kill(child.pid, signal.SIGKILL)
+    printed += child.stdout.read().split()
+    child.wait()
+    child.stdout.close()
+
+    with orphans(tmp_path) as files:
+        ids = [e.id for f in files for e in f.entries()]
+    assert len(ids) == len(set(ids))
+    assert set(printed) <= set(ids)
+    assert len(journal_files(tmp_path)) >= 3
+
+
+def test_a_file_that_is_no_journal_is_an_error(tmp_path: Path) -> None:
+    """A file that cannot be read is never taken for an empty one."""
+    (tmp_path / "w-1.db").write_bytes(b"no database" * 1000)
+
+    with pytest.raises(StorageError, match="cannot be read"):
+        read_open(tmp_path).find("m", ["a"])
