@@ -1,0 +1,1 @@
+"""The HTTP door: one hot route for predictions, everything else in Starlette."""

@@ -1,0 +1,125 @@
+"""The batcher: what waits together is computed together, and no request suffers for another."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from perene.errors import ServingError
+from perene.server.batcher import BATCH_ROWS, Batcher
+
+
+class Doubler:
+    """Doubles numbers; refuses negative ones; notes the batches that it got; waits at ``gate`` when that is cleared."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.busy = threading.Event()
+
+    def __call__(self, requests, deliver) -> None:
+        self.batches.append(list(requests))
+        self.busy.set()
+        self.gate.wait(10)
+        if any(r < 0 for r in requests):
+            raise ValueError("negative")
+        deliver([2 * r for r in requests])
+
+
+@pytest.fixture
+def doubler():
+    return Doubler()
+
+
+@pytest.fixture
+def batcher(doubler: Doubler):
+    batcher = Batcher("test", doubler, limit_rows=BATCH_ROWS * 3)
+    yield batcher
+    doubler.gate.set()
+    batcher.close()
+
+
+async def busy(batcher: Batcher, doubler: Doubler) -> asyncio.Future:
+    """Submit a request and hold its computation."""
+    doubler.gate.clear()
+    first = batcher.submit(0, 1)
+    await asyncio.to_thread(doubler.busy.wait, 10)
+    return first
+
+
+def test_what_waits_is_one_batch(batcher: Batcher, doubler: Doubler) -> None:
+    """Requests that come while a batch computes make up the next one, each with its own answer."""
+
+    async def scenario() -> list[int]:
+        first = await busy(batcher, doubler)
+        rest = [batcher.submit(i, 1) for i in range(1, 6)]
+        doubler.gate.set()
+        return await asyncio.gather(first, *rest)
+
+    answers = asyncio.run(scenario())
+
+    assert answers == [0, 2, 4, 6, 8, 10]
+    assert doubler.batches == [[0], [1, 2, 3, 4, 5]]
+
+
+def test_a_batch_has_a_largest_size(batcher: Batcher, doubler: Doubler) -> None:
+    """Large requests do not pile up in one batch; a request is never split."""
+
+    async def scenario() -> None:
+        first = await busy(batcher, doubler)
+        rest = [batcher.submit(i, BATCH_ROWS // 2) for i in range(1, 4)]
+        doubler.gate.set()
+        await asyncio.gather(first, *rest)
+
+    asyncio.run(scenario())
+
+    assert doubler.batches == [[0], [1, 2], [3]]
+
+
+def test_a_failed_batch_is_run_request_by_request(batcher: Batcher, doubler: Doubler) -> None:
+    """One bad request of a batch fails alone; the others get their answers."""
+
+    async def scenario() -> list[int | BaseException]:
+        first = await busy(batcher, doubler)
+        rest = [batcher.submit(i, 1) for i in (1, -2, 3)]
+        doubler.gate.set()
+        return await asyncio.gather(first, *rest, return_exceptions=True)
+
+    answers = asyncio.run(scenario())
+
+    assert [a for a in answers if not isinstance(a, ValueError)] == [0, 2, 6]
+    assert isinstance(answers[2], ValueError)
+
+
+def test_a_full_queue_refuses(batcher: Batcher, doubler: Doubler) -> None:
+    """More rows than the limit may not wait; a request that finds the queue empty is taken whatever its size."""
+
+    async def scenario() -> None:
+        first = await busy(batcher, doubler)
+        large = batcher.submit(1, BATCH_ROWS * 10)
+        with pytest.raises(ServingError) as refused:
+            batcher.submit(2, 1)
+        doubler.gate.set()
+        assert await asyncio.gather(first, large) == [0, 2]
+        assert refused.value.code == "queue-full"
+
+    asyncio.run(scenario())
+
+
+def test_close_answers_what_waits(batcher: Batcher, doubler: Doubler) -> None:
+    """What was taken in is answered before the thread ends; what comes after is refused."""
+
+    async def scenario() -> list[int]:
+        first = await busy(batcher, doubler)
+        rest = [batcher.submit(i, 1) for i in (1, 2)]
+        doubler.gate.set()
+        await asyncio.to_thread(batcher.close)
+        with pytest.raises(ServingError) as refused:
+            batcher.submit(3, 1)
+        assert refused.value.code == "stopping"
+        return await asyncio.gather(first, *rest)
+
+    assert asyncio.run(scenario()) == [0, 2, 4]
