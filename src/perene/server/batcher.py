@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -29,8 +30,8 @@ class _Waiting(Generic[Request, Answer]):
 class Batcher(Generic[Request, Answer]):
     """One worker thread that answers batches of requests.
 
-    ``work(requests, deliver)`` calls ``deliver`` once, with one answer per request. When it raises before that, each request of
-    the batch is run again alone, so that only those that fail by themselves get the error.
+    ``work(requests, deliver)`` calls ``deliver`` once, with one answer per request. When it raises before that, each
+    request of the batch is run again alone, so that only those that fail by themselves get the error.
     """
 
     def __init__(self, name: str, work: Work[Request, Answer], *, limit_rows: int) -> None:
@@ -44,16 +45,14 @@ class Batcher(Generic[Request, Answer]):
         self._thread.start()
 
     def submit(self, request: Request, rows: int) -> asyncio.Future[Answer]:
-        """Put a request of so many rows in the queue. Raises ServingError when the queue is full or the server stops."""
+        """Queue a request of so many rows. Raises ServingError when the queue is full or the server stops."""
         waiting = _Waiting[Request, Answer](request, rows, asyncio.get_running_loop().create_future())
         with self._changed:
             if self._closing:
                 raise ServingError("the server is stopping", code="stopping", mend="send the request again")
             if self._waiting_rows and self._waiting_rows + rows > self._limit:
                 why = f"{self._waiting_rows} rows wait already; the limit is {self._limit}"
-                raise ServingError(
-                    "too many requests wait", why=why, code="queue-full", mend="send it again in a second"
-                )
+                raise ServingError("too many requests wait", why=why, code="queue-full", mend="wait a second")
             self._waiting.append(waiting)
             self._waiting_rows += rows
             self._changed.notify()
@@ -106,7 +105,7 @@ class Batcher(Generic[Request, Answer]):
 def _hand_over(batch: Sequence[_Waiting[Request, Answer]], answers: Sequence[Answer | Exception]) -> None:
     """Give the answers to the event loops in which the requests wait."""
     loop = batch[0].answer.get_loop()
-    if not loop.is_closed():
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
         loop.call_soon_threadsafe(_resolve, batch, answers)
 
 
