@@ -1,0 +1,46 @@
+"""Frames that come in: polars, pandas or Arrow, as polars columns."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import polars as pl
+
+from perene.errors import DataError
+
+Frame: TypeAlias = Any
+"""A polars DataFrame or LazyFrame, a pandas DataFrame or a pyarrow Table. The last two are never imported by perene unasked."""
+
+
+def technology(value: object) -> str:
+    """The top package of a value's type: ``polars``, ``pandas``, ``pyarrow``, ``numpy`` …"""
+    return type(value).__module__.partition(".")[0]
+
+
+def arrived(frame: Frame) -> pl.DataFrame:
+    """A frame as polars. pandas' NaN is its missing value; a pandas column of mixed things comes as an Object column.
+
+    Raises:
+        DataError: it is no frame.
+    """
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    if isinstance(frame, pl.LazyFrame):
+        return frame.collect()
+    kind = technology(frame)
+    if kind == "pandas" and hasattr(frame, "columns"):
+        return pl.DataFrame([_of_pandas(str(name), frame[name]) for name in frame.columns])
+    if kind == "pyarrow" and hasattr(frame, "column_names"):
+        whole = pl.from_arrow(frame)
+        assert isinstance(whole, pl.DataFrame)
+        return whole
+    raise DataError(
+        f"{type(frame).__name__} is not a frame", mend="give a polars DataFrame, a pandas DataFrame or a pyarrow Table"
+    )
+
+
+def _of_pandas(name: str, column: Any) -> pl.Series:
+    try:
+        return pl.from_pandas(column).alias(name)
+    except (ValueError, TypeError):  # pyarrow's errors are of these two
+        return pl.Series(name, column.tolist(), dtype=pl.Object)
