@@ -48,8 +48,9 @@ def _id() -> sa.Column[int]:
     return sa.Column("id", sa.Integer, sa.Identity(), primary_key=True)
 
 
-def _model(**options: bool) -> sa.Column[str]:
-    return sa.Column("model", sa.String, sa.ForeignKey("model.name"), nullable=False, **options)
+def _model(*, primary_key: bool = False, index: bool = False) -> sa.Column[str]:
+    name = sa.ForeignKey("model.name")
+    return sa.Column("model", sa.String, name, nullable=False, primary_key=primary_key, index=index)
 
 
 project_clock = sa.Table(
@@ -286,6 +287,8 @@ alert = sa.Table(
     sa.Column("last_at", Instant, nullable=False),
     sa.Column("resolved_at", Instant),
 )
+_firing = alert.c.state == "firing"
+sa.Index("uq_alert_firing", alert.c.fingerprint, unique=True, sqlite_where=_firing, postgresql_where=_firing)
 
 # Append-only.
 audit = sa.Table(

@@ -1,0 +1,174 @@
+"""The relational database: connections, transactions and its schema's version.
+
+Laws, on every dialect. ``read`` sees one state of the database from its first question to its last, and refuses to
+write. ``write`` is one transaction: all of it is kept, or (on any exception) nothing. On SQLite a write takes the only
+write lock at its beginning, so what it reads stays true until it ends; on PostgreSQL it locks the rows that it
+asks for ``FOR UPDATE``. Any thread may use one Database. The database's own errors arrive as StorageError, except
+sqlalchemy.exc.IntegrityError: whoever writes knows what a broken constraint means.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from perene.errors import StorageError
+from perene.storage import migrations
+from perene.storage.failures import storage_error
+
+_WRITES: Final = "perene_writes"  # execution option: this connection's transactions write
+_MIGRATION_LOCK: Final = 7_310_219_114  # PostgreSQL's advisory lock while the schema changes: any number of our own
+
+
+class Database:
+    """One database, by its SQLAlchemy URL: a SQLite file or PostgreSQL.
+
+    ``patience_s``: how long a write waits for another's end, on SQLite.
+    """
+
+    def __init__(self, url: str, *, patience_s: float = 30.0) -> None:
+        parsed = _parse(url)
+        self.name = (
+            parsed.database if parsed.get_backend_name() == "sqlite" else parsed.render_as_string(hide_password=True)
+        )
+        self.engine = (
+            _sqlite_engine(parsed, patience_s) if parsed.get_backend_name() == "sqlite" else _server_engine(parsed)
+        )
+
+    @property
+    def dialect(self) -> str:
+        """ "sqlite" or "postgresql"."""
+        return self.engine.dialect.name
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A connection that sees one state of the database and cannot write. Raises StorageError."""
+        with self._transaction(writes=False) as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A connection in one transaction: committed at the end, rolled back on any exception. Raises StorageError."""
+        with self._transaction(writes=True) as connection:
+            yield connection
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its schema is this code's. Raises StorageError when a newer perene wrote it."""
+        with self.read() as connection:
+            return self._is_current(connection)
+
+    def migrate(self) -> None:
+        """Bring the schema to this code's version; of several processes one does it.
+
+        Raises StorageError when a newer perene wrote the database.
+        """
+        if self.is_current:
+            return
+        with self.write() as connection:
+            if self.dialect == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            if not self._is_current(connection):
+                migrations.upgrade(connection)
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        self.engine.dispose()
+
+    def _is_current(self, connection: sa.Connection) -> bool:
+        revision = migrations.revision_of(connection)
+        if revision is not None and revision not in migrations.REVISIONS:
+            raise StorageError(
+                f"the database {self.name} was written by a newer perene",
+                why=f"its schema is {revision}; this perene knows {migrations.REVISIONS[-1]} and older",
+                mend="upgrade perene",
+                code="database-newer",
+            )
+        return revision == migrations.REVISIONS[-1]
+
+    @contextmanager
+    def _transaction(self, *, writes: bool) -> Iterator[sa.Connection]:
+        try:
+            with self.engine.connect() as plain:
+                connection = plain.execution_options(**{_WRITES: writes})
+                with connection.begin() as transaction:
+                    yield connection
+                    if not writes:
+                        transaction.rollback()
+        except sa.exc.IntegrityError:
+            raise
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+            raise storage_error(error, str(self.name)) from error
+
+
+def _parse(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise _bad_url(str(error)) from error
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise _bad_url(f"{parsed.get_backend_name()} is neither sqlite nor postgresql")
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise _bad_url("a SQLite database in memory is lost with its process")
+    return parsed
+
+
+def _bad_url(why: str) -> StorageError:
+    return StorageError(
+        "the setting `database` names no database",
+        why=why,
+        mend='write database = "sqlite:///.perene/perene.db" or "postgresql+psycopg://user@host/name"',
+        code="database-url",
+    )
+
+
+def _sqlite_engine(url: sa.URL, patience_s: float) -> sa.Engine:
+    engine = sa.create_engine(url, connect_args={"timeout": patience_s}, pool_timeout=patience_s)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself; `begin` below does
+        _set_pragmas(connection, patience_s)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql(f"PRAGMA query_only = {int(not writes)}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _set_pragmas(connection: sqlite3.Connection, patience_s: float) -> None:
+    for pragma in (
+        f"busy_timeout = {int(patience_s * 1000)}",
+        "journal_mode = WAL",
+        "synchronous = NORMAL",  # survives a killed process; a power cut may take the last commits
+        "foreign_keys = ON",
+        "secure_delete = ON",  # what is erased is overwritten
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _server_engine(url: sa.URL) -> sa.Engine:
+    try:
+        engine = sa.create_engine(url, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise StorageError(
+            "PostgreSQL's driver is not installed",
+            why=str(error),
+            mend='pip install "perene[postgres]"',
+            code="extra-missing",
+        ) from error
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        if not connection.get_execution_options().get(_WRITES, False):
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+    return engine
