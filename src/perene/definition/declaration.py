@@ -1,0 +1,61 @@
+"""A model's declaration as JSON: what the database remembers of it, and what recipes and cards are made from."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from perene.definition.durations import show_duration
+
+if TYPE_CHECKING:
+    from perene.definition.model import Model
+
+
+def declared(model: Model) -> dict[str, Any]:
+    """The declaration of a sound model; no lines and no code, which change without it."""
+    gate, label = model.gate, model.label
+    assert gate.margin is not None
+    return {
+        "name": model.name,
+        "description": model.description,
+        "owner": model.owner,
+        "row": {"name": model.schema.name, "description": model.schema.description, "digest": model.schema.digest},
+        "fields": [field.facts() for field in model.schema.fields],
+        "key": list(model.key),
+        "at": model.at,
+        "asked": show_duration(model.asked),
+        "label": {
+            "name": label.name,
+            "task": label.task.value,
+            "classes": list(label.classes),
+            "known_at": label.known_at,
+            "wait": show_duration(label.wait),
+            "unit": label.unit,
+        },
+        "train_on": show_duration(model.train_on),
+        "test_on": show_duration(model.test_on),
+        "every": _or_never(model.every),
+        "stale_after": _or_never(model.stale_after),
+        "gate": {
+            "metric": gate.metric,
+            "margin": gate.margin.value,
+            "relative": gate.margin.relative,
+            "rule": gate.rule,
+            "on_deadline": gate.on_deadline,
+            "alpha": gate.alpha,
+            "min_days": gate.min_days,
+        },
+        "release": model.release,
+        "examples": model.examples,
+        "revisit": show_duration(model.revisit),
+        "max_bad": model.max_bad,
+        "log_features": model.log_features,
+        "metrics": [{"name": m.name, "better": m.better, "unit": m.unit, "whole": m.whole} for m in model.metrics],
+        "slices": [hook.name for hook in model.slices],
+        "posts": [hook.name for hook in model.posts],
+        "answer": str(model.answer_dtype),
+    }
+
+
+def _or_never(span: timedelta | None) -> str | None:
+    return None if span is None else show_duration(span)

@@ -1,0 +1,113 @@
+"""The frames in which hooks receive values, as their annotations choose, and in which they give them back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, get_origin
+
+import numpy as np
+import polars as pl
+
+from perene.definition.arrivals import arrived, technology
+from perene.errors import DataError, PereneError
+
+
+class Kind(StrEnum):
+    """A frame or series as a hook may ask for it."""
+
+    POLARS = "polars.DataFrame"
+    PANDAS = "pandas.DataFrame"
+    ARROW = "pyarrow.Table"
+    ARRAY = "numpy.ndarray"
+    POLARS_SERIES = "polars.Series"
+    PANDAS_SERIES = "pandas.Series"
+
+
+TABLES = (Kind.POLARS, Kind.PANDAS, Kind.ARROW, Kind.ARRAY)
+VECTORS = (Kind.ARRAY, Kind.POLARS_SERIES, Kind.PANDAS_SERIES)
+_SHORT = {"pl.": "polars.", "pd.": "pandas.", "pa.": "pyarrow.", "np.": "numpy.", "npt.NDArray": "numpy.ndarray"}
+
+
+def kind_of(annotation: object) -> Kind | None:
+    """The kind that an annotation names, also as an unresolved text (``pd.DataFrame`` under TYPE_CHECKING); None for another."""
+    if isinstance(annotation, str):
+        name = annotation.partition("[")[0]
+        short = next((prefix for prefix in _SHORT if name.startswith(prefix)), "")
+        name = _SHORT.get(short, "") + name.removeprefix(short)
+    else:
+        kind = get_origin(annotation) or annotation
+        package = getattr(kind, "__module__", "").partition(".")[0]
+        name = f"{package}.{getattr(kind, '__name__', '')}"
+    return Kind(name) if name in Kind.__members__.values() else None
+
+
+def handed_table(frame: Any, kind: Kind) -> Any:
+    """A polars frame as another kind."""
+    table = arrived(frame)
+    match kind:
+        case Kind.PANDAS:
+            return _installed(table.to_pandas)
+        case Kind.ARROW:
+            return _installed(table.to_arrow)
+        case Kind.ARRAY:
+            return table.to_numpy()
+        case _:
+            return table
+
+
+def handed_vector(values: Any, kind: Kind) -> Any:
+    """One value per row, as another kind: instants come as ``datetime64[us]`` in arrays, and in UTC in series."""
+    if kind is Kind.ARRAY:
+        return values.to_numpy() if isinstance(values, pl.Series) else np.asarray(values)
+    series = values if isinstance(values, pl.Series) else pl.Series("", values)
+    if isinstance(series.dtype, pl.Datetime) and series.dtype.time_zone is None:
+        series = series.dt.cast_time_unit("us").dt.replace_time_zone("UTC")
+    return _installed(series.to_pandas) if kind is Kind.PANDAS_SERIES else series
+
+
+def table_back(value: Any) -> pl.DataFrame:
+    """A frame that a hook returned, as polars in one chunk.
+
+    Raises:
+        DataError: it is no frame.
+    """
+    return arrived(value).rechunk()
+
+
+def vector_back(value: Any) -> np.ndarray[Any, np.dtype[Any]]:
+    """Values that a hook returned, as an array.
+
+    Raises:
+        DataError: they are no values.
+    """
+    if isinstance(value, pl.Series):
+        return value.to_numpy()
+    if isinstance(value, list | tuple):
+        uneven = bool(value) and isinstance(value[0], str)
+        return np.asarray(value, dtype=object if uneven else None)
+    if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
+        return np.asarray(value)
+    raise DataError(f"{type(value).__name__} holds no values", mend="return an array or a series with one value per row")
+
+
+def series_back(value: Any) -> pl.Series:
+    """Values that a hook returned, as texts: the slice that each row belongs to."""
+    if isinstance(value, pl.Series):
+        return value.cast(pl.String)
+    if technology(value) == "pandas":
+        return pl.Series([None if item is None or item != item else str(item) for item in value.tolist()], dtype=pl.String)
+    return pl.Series(vector_back(value).tolist(), strict=False).cast(pl.String)
+
+
+def _installed(convert: Callable[[], Any]) -> Any:
+    try:
+        return convert()
+    except ModuleNotFoundError as error:
+        raise PereneError(
+            f"a hook asks for a frame that needs {error.name}",
+            why=f"{error.name} is not installed",
+            mend="pip install pandas pyarrow, or annotate the hook with polars' or numpy's types",
+            code="missing-package",
+        ) from error
+

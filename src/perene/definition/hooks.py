@@ -1,0 +1,221 @@
+"""Hooks: the user's plain functions, called with what their parameters name, in the frames that their annotations choose."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args, get_origin
+
+import numpy as np
+import polars as pl
+
+from perene.definition.frames import (
+    TABLES,
+    VECTORS,
+    Kind,
+    handed_table,
+    handed_vector,
+    kind_of,
+    series_back,
+    table_back,
+    vector_back,
+)
+from perene.definition.gates import Margin, read_margin
+from perene.definition.refusals import did_you_mean
+from perene.errors import DataError, DeclarationError, Mistake
+
+_TABLE_NAMES = ("rows", "x")
+_VECTOR_NAMES = ("y", "p", "at", "weights", "groups", "positions")
+_MAY = {
+    "source": ("since", "until"),
+    "features": ("rows",),
+    "train": ("x", "y", "rows", "at", "weights", "groups", "positions", "seed"),
+    "metric": ("y", "p", "rows", "x", "at", "weights", "groups", "positions"),
+    "slice": ("rows", "x", "at"),
+    "post": ("rows", "x", "p", "at", "groups", "positions"),
+}
+_MUST = {
+    "source": ("since", "until"),
+    "features": ("rows",),
+    "train": ("x", "y"),
+    "metric": ("y", "p"),
+    "slice": ("rows",),
+    "post": ("p",),
+}
+_ANSWERS: dict[object, pl.DataType] = {
+    float: pl.Float64(),
+    int: pl.Int64(),
+    bool: pl.Boolean(),
+    str: pl.String(),
+    np.float64: pl.Float64(),
+    np.int64: pl.Int64(),
+    np.bool_: pl.Boolean(),
+    np.str_: pl.String(),
+    list: pl.List(pl.Float64()),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """One of a model's functions.
+
+    ``frame`` says for each parameter in which frame it comes; ``line`` is where the function stands. ``better`` ("lower" or "higher"),
+    ``unit``, ``whole`` (one value for all rows instead of one per row) and ``margin`` belong to metrics; ``answer`` is the type of one
+    answer that a post step's return annotation names.
+    """
+
+    kind: str
+    name: str
+    function: Callable[..., Any]
+    parameters: tuple[str, ...]
+    frame: Mapping[str, Kind]
+    line: str
+    better: str = "lower"
+    unit: str | None = None
+    whole: bool = False
+    margin: Margin | None = None
+    answer: pl.DataType | None = None
+
+    def __call__(self, **available: Any) -> Any:
+        """Call the function with those of the values that it names; what it returns comes back as polars, numpy or, for
+        train, as it is.
+
+        Raises:
+            DeclarationError: what it returned is of another kind or length than its rows.
+        """
+        returned = self.function(**{name: self._handed(name, available[name]) for name in self.parameters if name in available})
+        try:
+            return self._back(returned, _height(available))
+        except DataError as error:
+            raise self.refused(f"returned {error.what}" if error.mend else error.what, mend=error.mend) from error
+
+    def refused(self, what: str, *, mend: str = "") -> DeclarationError:
+        """The error that this hook did something that it may not do."""
+        mistake = Mistake(where=self.line, what=f"{self.kind} {self.name} {what}", mend=mend)
+        return DeclarationError(f"{self.kind} {self.name} cannot be used", (mistake,))
+
+    def _handed(self, name: str, value: Any) -> Any:
+        if value is None:
+            return None
+        if name in _TABLE_NAMES:
+            return handed_table(value, self.frame[name])
+        return handed_vector(value, self.frame[name]) if name in _VECTOR_NAMES else value
+
+    def _back(self, value: Any, height: int) -> Any:
+        match self.kind:
+            case "train":
+                return value
+            case "source":
+                return table_back(value)
+            case "features":
+                back: Any = table_back(value)
+            case "metric" if self.whole:
+                return float(value)
+            case "slice":
+                back = series_back(value)
+            case _:
+                back = vector_back(value)
+        if len(back) != height:
+            raise DataError(f"returned {len(back)} values for {height} rows")
+        return back.astype(np.float64) if self.kind == "metric" else back
+
+
+def read_hook(kind: str, function: Any, *, line: str, **options: Any) -> tuple[Hook | None, list[Mistake]]:
+    """The hook that a function is, or what is wrong with it."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None, [Mistake(where=line, what=f"{kind}: {function!r} is not a function with a signature")]
+    name = getattr(function, "__name__", type(function).__name__)
+    wrong = [*_wrong_parameters(kind, list(parameters))]
+    frames, unknown = _frames(function, [p for p in parameters if p.name in (*_TABLE_NAMES, *_VECTOR_NAMES)])
+    wrong += unknown
+    if wrong:
+        return None, [Mistake(where=line, what=f"{kind} {name} {what}") for what in wrong]
+    taken = tuple(p.name for p in parameters if p.name in _MAY[kind])
+    answer = _answer(_resolved(function, "return")) if kind == "post" else None
+    return Hook(
+        kind=kind, name=name, function=function, parameters=taken, frame=frames, line=line, answer=answer, **options
+    ), []  # fmt: skip
+
+
+def read_options(given: Mapping[str, Any], *, line: str) -> tuple[dict[str, Any], list[Mistake]]:
+    """A metric's options as types, and what is wrong with them."""
+    options, wrong = dict(given), []
+    if options.get("better", "lower") not in ("lower", "higher"):
+        wrong.append(f"better={options['better']!r} is not one of lower, higher")
+    if options.get("margin") is not None:
+        try:
+            options["margin"] = read_margin(options["margin"])
+        except ValueError as error:
+            wrong.append(f"margin={options['margin']!r} {error}")
+    return options, [Mistake(where=line, what=f"metric: {what}") for what in wrong]
+
+
+def metric_hook(name: str, function: Callable[..., Any]) -> Hook:
+    """A built-in metric as a hook."""
+    frame = {"y": Kind.ARRAY, "p": Kind.ARRAY}
+    return Hook(kind="metric", name=name, function=function, parameters=("y", "p"), frame=frame, line="perene")
+
+
+def _wrong_parameters(kind: str, parameters: Sequence[inspect.Parameter]) -> Iterator[str]:
+    names = [p.name for p in parameters]
+    for p in parameters:
+        if p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL):
+            yield f"takes {p.name} by position; hooks get what their parameters name"
+        elif p.name not in _MAY[kind] and p.default is p.empty and p.kind is not p.VAR_KEYWORD:
+            yield f"asks for {p.name}, but can have {', '.join(_MAY[kind])}{did_you_mean(p.name, _MAY[kind])}"
+    for name in _MUST[kind]:
+        if name not in names:
+            yield f"does not take {name}"
+
+
+def _frames(function: Any, parameters: Sequence[inspect.Parameter]) -> tuple[dict[str, Kind], list[str]]:
+    frames, wrong = {}, []
+    for name in (p.name for p in parameters):
+        table = name in _TABLE_NAMES
+        annotation = _resolved(function, name)
+        kind = kind_of(annotation)
+        if annotation in (inspect.Parameter.empty, Any):
+            kind = Kind.POLARS if table else Kind.ARRAY
+        if kind is None or kind not in (TABLES if table else VECTORS):
+            can = ", ".join(TABLES if table else VECTORS)
+            wrong.append(f"wants {name} as {_shown(annotation)}; it can be {can}")
+        else:
+            frames[name] = kind
+    return frames, wrong
+
+
+def _resolved(function: Any, name: str) -> Any:
+    """A parameter's annotation, or the return's; as a text where a name in it is not there (an import under TYPE_CHECKING)."""
+    plain = inspect.unwrap(function)
+    owner = plain if hasattr(plain, "__annotations__") else type(plain).__call__
+    annotation = getattr(owner, "__annotations__", {}).get(name, inspect.Parameter.empty)
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, getattr(owner, "__globals__", {}))
+    except (NameError, AttributeError, SyntaxError, TypeError):
+        return annotation
+
+
+def _shown(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+
+
+def _answer(annotation: Any) -> pl.DataType | None:
+    """The type of one answer: ``str``, ``list[str]``, ``NDArray[np.str_]`` … name texts; an array or a series names nothing."""
+    if isinstance(annotation, type) and annotation in _ANSWERS:
+        return _ANSWERS[annotation]
+    parts = [part for arg in get_args(annotation) for part in (get_args(arg) or (arg,))]
+    if get_origin(annotation) in (list, tuple, Sequence) and get_origin(get_args(annotation)[0]) is list:
+        return pl.List(pl.Float64())
+    return next((_ANSWERS[part] for part in reversed(parts) if part in _ANSWERS), None)
+
+
+def _height(available: Mapping[str, Any]) -> int:
+    for name in (*_TABLE_NAMES, *_VECTOR_NAMES):
+        if available.get(name) is not None:
+            return len(available[name])
+    return 0

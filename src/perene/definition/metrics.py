@@ -1,0 +1,48 @@
+"""Built-in metrics: one value per row, lower is better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perene.definition.label import Label, Task
+
+Values = NDArray[np.float64]
+_LEAST = 1e-15  # a probability of zero that came true would cost infinitely much
+
+
+def log_loss(y: NDArray[np.generic], p: Values, *, classes: Sequence[str] = ()) -> Values:
+    """Minus the logarithm of the probability that was given to what happened.
+
+    ``y`` is true or false and ``p`` the probability of true, shape (n,); or ``y`` holds names of ``classes`` and ``p`` their
+    probabilities, shape (n, k), in the order of ``classes``. A label that is none of the classes gives NaN.
+    """
+    p = np.asarray(p, dtype=np.float64)
+    if not classes:
+        happened = np.where(np.asarray(y, dtype=bool), p, 1 - p)
+        return np.asarray(-np.log(np.clip(happened, _LEAST, 1.0)))
+    hit = np.asarray(y)[:, None] == np.asarray(classes, dtype=object)[None, :]
+    happened = np.where(hit.any(axis=1), np.where(hit, p, 0.0).sum(axis=1), np.nan)
+    return np.asarray(-np.log(np.clip(happened, _LEAST, 1.0)))
+
+
+def squared_error(y: NDArray[np.generic], p: Values) -> Values:
+    """The square of the difference."""
+    return np.asarray(np.square(np.asarray(p, dtype=np.float64) - np.asarray(y, dtype=np.float64)))
+
+
+def absolute_error(y: NDArray[np.generic], p: Values) -> Values:
+    """The size of the difference."""
+    return np.asarray(np.abs(np.asarray(p, dtype=np.float64) - np.asarray(y, dtype=np.float64)))
+
+
+def built_in(label: Label) -> dict[str, Callable[..., Values]]:
+    """The metrics that need no declaration, for this label's task; the first is the default."""
+    if label.task is Task.MULTICLASS:
+        return {"log_loss": partial(log_loss, classes=label.classes)}
+    if label.task is Task.BINARY:
+        return {"log_loss": log_loss, "squared_error": squared_error}
+    return {"squared_error": squared_error, "absolute_error": absolute_error}

@@ -1,0 +1,65 @@
+"""Post steps: from the model's raw output to the answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from perene.definition.hooks import Hook
+    from perene.definition.model import Model
+
+Array = NDArray[Any]
+
+
+def apply_posts(model: Model, rows: pl.DataFrame, raw: Array) -> tuple[list[Array], Array]:
+    """The output after each step, and the answer: the last of them, or ``raw`` where there is no step.
+
+    ``raw`` has shape (n,), or (n, k) for k classes. Steps get the Row's columns, and never one row alone (as features).
+
+    Raises:
+        DeclarationError: a step returned another number of values, another shape before the last step, or other things than it declares.
+    """
+    if not model.posts or not rows.height:
+        return [raw for _ in model.posts], raw
+    if rows.height == 1:
+        steps, final = apply_posts(model, pl.concat([rows, rows], rechunk=True), np.repeat(raw, 2, axis=0))
+        return [step[:1] for step in steps], final[:1]
+    known = rows.select(list(model.schema.polars)).rechunk()
+    given = {"rows": known, "at": known[model.at]}
+    if any("x" in hook.parameters for hook in model.posts):
+        given["x"] = model.compute_features(known)
+    steps, current = [], raw
+    for hook in model.posts:
+        current = _step(hook, current, given, last=hook is model.posts[-1])
+        steps.append(current)
+    return steps, steps[-1]
+
+
+def _step(hook: Hook, before: Array, given: dict[str, Any], *, last: bool) -> Array:
+    after = hook(p=before, **given)
+    wanted = hook.answer if last else None
+    if wanted is None or isinstance(wanted, pl.Float64 | pl.List):
+        return _numbers(hook, after, before, same_shape=wanted is None)
+    if isinstance(wanted, pl.String):
+        texts = np.asarray(after, dtype=object)
+        if all(isinstance(text, str) for text in texts.ravel()):
+            return np.asarray([str(text) for text in texts], dtype=object)
+    elif isinstance(wanted, pl.Boolean) and after.dtype == np.bool_:
+        return after
+    elif isinstance(wanted, pl.Int64) and np.issubdtype(after.dtype, np.integer):
+        return after.astype(np.int64)
+    raise hook.refused(f"declares {wanted} answers, but returned {after.dtype}")
+
+
+def _numbers(hook: Hook, after: Array, before: Array, *, same_shape: bool) -> Array:
+    try:
+        numbers = after.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise hook.refused(f"returned {after.dtype}, not numbers", mend="name another type of answer in the return annotation") from error
+    if same_shape and numbers.shape != before.shape:
+        raise hook.refused(f"returned shape {numbers.shape} for {before.shape}")
+    return numbers

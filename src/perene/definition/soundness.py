@@ -1,0 +1,120 @@
+"""Whether the parts of a model fit together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from perene.definition.columns import INSTANT
+from perene.definition.durations import show_duration
+from perene.definition.label import Label
+from perene.definition.metrics import built_in
+from perene.definition.refusals import did_you_mean
+from perene.definition.row import RowSchema
+from perene.errors import Mistake
+
+if TYPE_CHECKING:
+    from perene.definition.model import Model
+    from perene.definition.terms import Terms
+
+USUAL_RUN = timedelta(hours=1)  # what the default of stale_after allows a run to take
+
+
+def youngest(terms: Terms) -> timedelta:
+    """The age that a model reaches before its successor can be released.
+
+    The successor's last training row must have its label when the test begins, and the last test row when the test ends.
+    """
+    wait = terms.label.wait if terms.label else timedelta(0)
+    return terms.test_on + 2 * wait + (terms.every or timedelta(0))
+
+
+def unsound(model: Model, terms: Terms) -> Iterator[Mistake]:
+    """What does not fit together, with its line."""
+    for what, mend in (*_of_row(terms), *_of_windows(terms), *_of_examples(model, terms), *_of_hooks(model, terms)):
+        yield Mistake(where=model.line, what=what, mend=mend)
+    for hook in model.posts[:-1]:
+        if hook.answer is not None and not isinstance(hook.answer, pl.Float64 | pl.List):
+            what = f"post {hook.name} returns {hook.answer}, but only the last step may change the answer's type"
+            yield Mistake(where=hook.line, what=what)
+
+
+def _of_row(terms: Terms) -> Iterator[tuple[str, str]]:
+    schema = terms.schema
+    if schema is None:
+        return
+    for name in terms.key:
+        yield from _named(schema, "key", name)
+        if name in schema and isinstance(schema[name].dtype, pl.Float64):
+            yield f"the key field {name} is a float, which identifies nothing", "use str or int"
+    yield from _named(schema, "at", terms.at)
+    if terms.at in schema and schema[terms.at].dtype != INSTANT:
+        yield f'at="{terms.at}" is not an instant', f"declare {terms.at}: AwareDatetime"
+    for name in (terms.label.name, terms.label.known_at) if terms.label else ():
+        if name in schema:
+            yield f"{name} is known only after the prediction, but it is a field of {schema.name}", f"take {name} out of the Row"
+
+
+def _named(schema: RowSchema, argument: str, name: object) -> Iterator[tuple[str, str]]:
+    if name not in schema:
+        yield f"{argument} names {name!r}, which is no field of {schema.name}{did_you_mean(str(name), schema.polars)}", ""
+        return
+    field = schema[str(name)]
+    if field.nullable:
+        yield f"the {argument} field {name} may be null", "take | None away"
+    if not field.logged:
+        yield f"the {argument} field {name} is Log(False), but every logged prediction says what it is about", "take Log(False) away"
+
+
+def _of_windows(terms: Terms) -> Iterator[tuple[str, str]]:
+    least = youngest(terms)
+    if isinstance(terms.stale_after, timedelta) and terms.stale_after <= least:
+        yield (
+            f"stale_after={show_duration(terms.stale_after)} is not longer than test_on + 2 × wait + every = {show_duration(least)}: "
+            "every model would be stale before its successor can be released",
+            f'stale_after="{show_duration(least + timedelta(days=1))}", or a shorter test_on, wait or every',
+        )
+    if terms.test_on < timedelta(days=terms.gate.min_days):
+        yield (
+            f"test_on={show_duration(terms.test_on)} has fewer days than the {terms.gate.min_days} that the gate needs to decide",
+            f'test_on="{terms.gate.min_days}d", or gate(min_days=…)',
+        )
+
+
+def _of_examples(model: Model, terms: Terms) -> Iterator[tuple[str, str]]:
+    if not model.has("source") and "source" in model.examples:
+        yield f'examples="{model.examples}", but the model has no source', "decorate a function with .source"
+    if "log" not in model.examples or terms.schema is None:
+        return
+    for field in terms.schema.fields:
+        if not field.logged:
+            yield (
+                f"{terms.schema.name}.{field.name} is Log(False), but the model learns from its log",
+                'take Log(False) away, or examples="source"',
+            )
+
+
+def _of_hooks(model: Model, terms: Terms) -> Iterator[tuple[str, str]]:
+    for kind in ("features", "train"):
+        if not model.has(kind):
+            yield f"the model has no {kind}", f"decorate a function with .{kind}"
+    for kind, hooks in (("metric", model.metrics), ("slice", model.slices), ("post", model.posts)):
+        for name, count in Counter(hook.name for hook in hooks).items():
+            if count > 1:
+                yield f"{count} hooks of kind {kind} are called {name}", "give each its own name"
+    if terms.label is not None and not model.refused("metric"):
+        yield from _of_gate(model, terms, terms.label)
+
+
+def _of_gate(model: Model, terms: Terms, label: Label) -> Iterator[tuple[str, str]]:
+    declared = [hook.name for hook in model.metrics]
+    known = (*declared, *built_in(label))
+    if terms.gate.metric is None and len(declared) > 1:
+        yield f"the model has {len(declared)} metrics, and its gate does not say which decides", f'gate=gate(metric="{declared[0]}")'
+    if terms.gate.metric is not None and terms.gate.metric not in known:
+        hint = did_you_mean(terms.gate.metric, known)
+        yield f'gate(metric="{terms.gate.metric}") is not a metric of this model{hint}', f"there are {', '.join(known)}"
