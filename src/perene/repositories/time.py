@@ -1,0 +1,124 @@
+"""Project time, kept in the database so that every process of the project reads the same one."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+
+from perene.clock import Anchor, MachineClock
+from perene.errors import NotAllowed
+from perene.repositories import audits
+from perene.storage import tables
+from perene.storage.database import Database
+
+_clock = tables.project_clock
+_KEPT = timedelta(seconds=1)  # how long the anchor of a running clock is believed without another look
+
+
+class ProjectTime:
+    """The project's clock: real time, or a replay. It never goes backwards. Any thread may ask it.
+
+    A project whose clock was never set lives in real time. Time that stands still is read from the database on every
+    call, so processes of a replay agree; an anchor of time that runs may be a second old.
+    """
+
+    def __init__(self, database: Database, machine: MachineClock) -> None:
+        self._database = database
+        self._machine = machine
+        self._turn = threading.Lock()
+        self._anchor: Anchor | None = None  # None: real time
+        self._read_at: datetime | None = None  # machine time of the last look
+        self._last: datetime | None = None  # what `now` gave last
+
+    def now(self) -> datetime:
+        """Project time, in UTC."""
+        with self._turn:
+            machine_now = self._machine()
+            self._look(machine_now)
+            now = machine_now if self._anchor is None else self._anchor.at(machine_now)
+            self._last = now if self._last is None else max(self._last, now)
+            return self._last
+
+    def anchor(self) -> Anchor:
+        """What project time is reckoned from."""
+        with self._turn:
+            machine_now = self._machine()
+            self._look(machine_now)
+            return self._anchor or Anchor(project=machine_now, machine=machine_now)
+
+    def start_replay(self, at: datetime, *, actor: str = "perene", why: str = "") -> None:
+        """Set project time to ``at``, where it stands until ``advance`` or ``run``.
+
+        Raises NotAllowed when that would go back: before what the clock shows, or (while it was never set) in a project
+        that has runs or data already.
+        """
+        at = at.astimezone(UTC)
+        with self._database.write() as connection:
+            anchor = _read(connection)
+            if anchor is None and _has_lived(connection):
+                raise NotAllowed(
+                    "a project that has lived in real time cannot be replayed",
+                    why="it has runs or data of real time, and project time never goes backwards",
+                    mend="start the replay in a new project",
+                )
+            if anchor is not None:
+                _refuse_back(at, anchor.at(self._machine()))
+            audits.record(connection, "replay", "project clock", at=at, actor=actor, why=why, after={"at": str(at)})
+            self._set(connection, Anchor(project=at, machine=self._machine(), speed=0.0))
+
+    def advance(self, to: datetime) -> None:
+        """Move a replay on to ``to``, where time stands again. Raises NotAllowed for an earlier time."""
+        to = to.astimezone(UTC)
+        with self._database.write() as connection:
+            anchor = _read(connection)
+            machine_now = self._machine()
+            _refuse_back(to, machine_now if anchor is None else anchor.at(machine_now))
+            self._set(connection, Anchor(project=to, machine=machine_now, speed=0.0))
+
+    def run(self, speed: float, *, actor: str = "perene", why: str = "") -> None:
+        """Let time run on from where it is, ``speed`` times as fast as real time (0 stops it)."""
+        with self._database.write() as connection:
+            anchor = _read(connection)
+            machine_now = self._machine()
+            if speed == (1.0 if anchor is None else anchor.speed):
+                return
+            now = machine_now if anchor is None else anchor.at(machine_now)
+            audits.record(connection, "run", "project clock", at=now, actor=actor, why=why, after={"speed": speed})
+            self._set(connection, Anchor(project=now, machine=machine_now, speed=speed))
+
+    def _look(self, machine_now: datetime) -> None:
+        """Read the anchor, unless a running one was read a moment ago."""
+        stands = self._anchor is not None and self._anchor.speed == 0
+        if not stands and self._read_at is not None and timedelta(0) <= machine_now - self._read_at < _KEPT:
+            return
+        with self._database.read() as connection:
+            anchor = _read(connection)
+        if self._anchor is None and anchor is not None:
+            self._last = None  # the replay of a young project begins: the only time that time is set back
+        self._anchor, self._read_at = anchor, machine_now
+
+    def _set(self, connection: sa.Connection, anchor: Anchor) -> None:
+        values = {"project_at": anchor.project, "machine_at": anchor.machine, "speed": anchor.speed}
+        if not connection.execute(_clock.update().values(**values)).rowcount:
+            connection.execute(_clock.insert().values(id=1, **values))
+        self._read_at = None  # the next question looks again
+
+
+def _read(connection: sa.Connection) -> Anchor | None:
+    row = connection.execute(sa.select(_clock)).one_or_none()
+    return None if row is None else Anchor(project=row.project_at, machine=row.machine_at, speed=row.speed)
+
+
+def _has_lived(connection: sa.Connection) -> bool:
+    lived = (sa.exists(sa.select(table.c.id)) for table in (tables.run, tables.ingest, tables.dataset_version))
+    return bool(connection.scalar(sa.select(sa.or_(*lived))))
+
+
+def _refuse_back(to: datetime, now: datetime) -> None:
+    if to < now:
+        raise NotAllowed(
+            f"project time cannot go back to {to:%Y-%m-%d %H:%M:%S} UTC",
+            why=f"it is {now:%Y-%m-%d %H:%M:%S} UTC already",
+        )
