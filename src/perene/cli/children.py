@@ -1,0 +1,145 @@
+"""Processes that run together: started, watched, their lines prefixed, and stopped together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from perene.errors import PereneError
+
+GRACE_S = 20.0  # what a process gets to finish what it took before it is killed
+_SETTLED_S = 10.0  # one that ran this long is started again when it ends; an earlier end would repeat itself
+_PAUSE_S = 0.1
+_WITH_PARENT = "PERENE_WITH_PARENT"
+
+
+class ProcessEnded(PereneError):
+    """One of the processes ended by itself, so all were stopped."""
+
+    code = "process-ended"
+
+
+def end_with_parent() -> None:
+    """In a child: ask oneself to stop when the parent is gone, however it went. Its stdin is a pipe that ends then."""
+    if os.environ.pop(_WITH_PARENT, None) is None:
+        return
+
+    def watch() -> None:
+        while sys.stdin.buffer.raw.read(1):  # type: ignore[attr-defined]
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+@dataclass(slots=True)
+class _Child:
+    name: str
+    command: Sequence[str]
+    process: subprocess.Popen[bytes]
+    started: float
+    reader: threading.Thread
+
+
+@dataclass(slots=True)
+class Children:
+    """Commands that run beside each other until ``stop``. Their lines go to ``err``, the process's name before each.
+
+    They run in process groups of their own, so that a Ctrl-C reaches only this process, which then asks them to stop.
+    """
+
+    commands: Mapping[str, Sequence[str]]
+    err: TextIO
+    grace_s: float = GRACE_S
+    _children: dict[str, _Child] = field(default_factory=dict)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _writing: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self) -> None:
+        """Start all and watch them until ``stop`` is called, then let them finish.
+
+        Raises:
+            ProcessEnded: one ended by itself soon after its start.
+            KeyboardInterrupt: ``force`` was called while they were finishing.
+        """
+        try:
+            for name in self.commands:
+                self._start(name)
+            while not self._stopping.wait(_PAUSE_S):
+                for child in list(self._children.values()):
+                    self._look_after(child)
+        finally:
+            self._end()
+
+    def stop(self) -> None:
+        """Ask all to stop; a second call kills them."""
+        if self._stopping.is_set():
+            for child in self._children.values():
+                child.process.kill()
+            raise KeyboardInterrupt
+        self._stopping.set()
+
+    def _start(self, name: str) -> None:
+        process = subprocess.Popen(
+            self.commands[name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {_WITH_PARENT: "1", "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        )
+        reader = threading.Thread(target=self._read, args=(name, process), name=name, daemon=True)
+        self._children[name] = _Child(name, self.commands[name], process, time.monotonic(), reader)
+        reader.start()
+
+    def _look_after(self, child: _Child) -> None:
+        code = child.process.poll()
+        if code is None:
+            return
+        child.reader.join(timeout=1)
+        if time.monotonic() - child.started < _SETTLED_S:
+            raise ProcessEnded(
+                f"the {child.name} ended by itself",
+                why=f"its exit code is {code}; its last lines are above",
+                mend=f"mend what they name, or run it alone: perene {' '.join(child.command[3:])}",
+            )
+        self._write(child.name, f"ended with code {code}; started again")
+        self._start(child.name)
+
+    def _end(self) -> None:
+        for child in self._children.values():
+            if child.process.poll() is None:
+                child.process.terminate()
+        until = time.monotonic() + self.grace_s
+        for child in self._children.values():
+            try:
+                child.process.wait(max(until - time.monotonic(), _PAUSE_S))
+            except subprocess.TimeoutExpired:
+                self._write(
+                    child.name,
+                    f"did not finish within {self.grace_s:.0f} s and is killed; its work goes on at the next start",
+                )
+                child.process.kill()
+                child.process.wait()
+            child.reader.join(timeout=1)
+            if child.process.stdin:
+                child.process.stdin.close()
+
+    def _read(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                self._write(name, line.decode(errors="replace").rstrip("\r\n"))
+
+    def _write(self, name: str, line: str) -> None:
+        wide = max(map(len, self.commands))
+        with self._writing:
+            self.err.write(f"{name:{wide}} │ {line}\n")
+            self.err.flush()

@@ -1,0 +1,180 @@
+"""The one way in which commands print: tables and records for people, JSON, tab-separated text, or ids only.
+
+Results go to stdout; notes, progress and hints to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TextIO, TypeVar
+
+from perene.cli.terminal import columns_of_terminal, cut, is_coloured, is_terminal, one_line, paint, width_of
+
+T = TypeVar("T")
+
+
+class Mode(Enum):
+    """HUMAN on a terminal, TSV where stdout is a file or a pipe, JSON and IDS when asked for."""
+
+    HUMAN = "human"
+    TSV = "tsv"
+    JSON = "json"
+    IDS = "ids"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column(Generic[T]):
+    """One column of a table.
+
+    ``value`` is exact, for machines; ``text`` short, for people (default: the value); ``tone`` its colour.
+    """
+
+    title: str
+    value: Callable[[T], object]
+    text: Callable[[T], str] | None = None
+    tone: Callable[[T], str] | None = None
+    right: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Where and how a command prints."""
+
+    mode: Mode
+    out: TextIO
+    err: TextIO
+    coloured: bool = False
+    width: int = 80
+
+    def table(
+        self,
+        kind: str,
+        rows: Sequence[T],
+        *,
+        columns: Sequence[Column[T]],
+        id_of: Callable[[T], object],
+        empty: str = "",
+        data: object = None,
+    ) -> None:
+        """A list. ``empty`` says to people why there is nothing; ``data`` stands for the rows in JSON."""
+        match self.mode:
+            case Mode.JSON:
+                self._json(kind, rows if data is None else data)
+            case Mode.IDS:
+                self._lines(str(id_of(row)) for row in rows)
+            case Mode.TSV:
+                self._lines(["\t".join(column.title for column in columns)])
+                self._lines("\t".join(_exact(column.value(row)) for column in columns) for row in rows)
+            case Mode.HUMAN if not rows:
+                self._lines([empty] if empty else [])
+            case Mode.HUMAN:
+                self._lines(self._aligned(rows, columns))
+
+    def record(self, kind: str, data: object, fields: Sequence[tuple[str, object]], *, id: object) -> None:
+        """One thing, in all its parts: ``fields`` are those that people read, in order."""
+        match self.mode:
+            case Mode.JSON:
+                self._json(kind, data)
+            case Mode.IDS:
+                self._lines([str(id)])
+            case Mode.TSV:
+                self._lines(f"{name}\t{_exact(value)}" for name, value in fields)
+            case Mode.HUMAN:
+                wide = max((width_of(name) for name, _ in fields), default=0)
+                for name, value in fields:
+                    lines = [one_line(line) for line in str(value).splitlines()] or ["-"]
+                    label = paint(f"{name:{wide}}", "faint", coloured=self.coloured)
+                    self._lines([f"{label}  {lines[0]}", *(f"{'':{wide}}  {line}" for line in lines[1:])])
+
+    def done(self, kind: str, data: object, *, text: str, id: object) -> None:
+        """What a command has done."""
+        match self.mode:
+            case Mode.JSON:
+                self._json(kind, data)
+            case Mode.IDS:
+                self._lines([str(id)])
+            case _:
+                self._lines([text])
+
+    def text(self, text: str, *, tone: str = "") -> None:
+        """A line for people beside a table or record; machines do not get it."""
+        if self.mode is Mode.HUMAN:
+            self._lines([paint(text, tone, coloured=self.coloured)])
+
+    def next(self, *commands: str) -> None:
+        """What to do next, for people."""
+        if self.mode is Mode.HUMAN and is_terminal(self.err):
+            lead = paint("next", "faint", coloured=is_coloured(self.err) and self.coloured)
+            self.err.writelines(f"{lead if i == 0 else '    '}  {command}\n" for i, command in enumerate(commands))
+
+    def note(self, text: str) -> None:
+        """A line on stderr: progress, or something worth knowing."""
+        self.err.write(f"{text}\n")
+        self.err.flush()
+
+    def _aligned(self, rows: Sequence[T], columns: Sequence[Column[T]]) -> list[str]:
+        cells = [[one_line((column.text or _short(column.value))(row)) or "-" for column in columns] for row in rows]
+        titles = [column.title.upper() for column in columns]
+        wide = [max(map(width_of, column)) for column in zip(titles, *cells, strict=True)]
+        wide[-1] = min(wide[-1], max(self.width - sum(wide[:-1]) - 2 * (len(wide) - 1), 20))
+        head = "  ".join(_pad(t, w, right=c.right) for t, w, c in zip(titles, wide, columns, strict=True)).rstrip()
+        lines = [paint(head, "faint", coloured=self.coloured)]
+        for row, line in zip(rows, cells, strict=True):
+            parts = []
+            for column, text, width in zip(columns, line, wide, strict=True):
+                padded = _pad(cut(text, width), width, right=column.right)
+                parts.append(paint(padded, column.tone(row), coloured=self.coloured) if column.tone else padded)
+            lines.append("  ".join(parts).rstrip())
+        return lines
+
+    def _json(self, kind: str, data: object) -> None:
+        import json
+
+        from perene.cli.plain import plain_data
+
+        self._lines([json.dumps({"kind": kind, "v": 1, "data": plain_data(data)}, ensure_ascii=False)])
+
+    def _lines(self, lines: Iterable[str]) -> None:
+        self.out.writelines(f"{line}\n" for line in lines)
+
+
+def output_for(*, json: bool = False, ids: bool = False, no_colour: bool = False) -> Output:
+    """The output of this process: what was asked for, else what stdout is."""
+    mode = Mode.JSON if json else Mode.IDS if ids else Mode.HUMAN if is_terminal(sys.stdout) else Mode.TSV
+    return Output(
+        mode=mode,
+        out=sys.stdout,
+        err=sys.stderr,
+        coloured=mode is Mode.HUMAN and not no_colour and is_coloured(sys.stdout),
+        width=columns_of_terminal() if mode is Mode.HUMAN else 0,
+    )
+
+
+def _pad(text: str, width: int, *, right: bool) -> str:
+    gap = " " * max(width - width_of(text), 0)
+    return gap + text if right else text + gap
+
+
+def _short(value: Callable[[T], object]) -> Callable[[T], str]:
+    def shown(row: T) -> str:
+        found = value(row)
+        return "" if found is None else str(found)
+
+    return shown
+
+
+def _exact(value: object) -> str:
+    """A value for machines: nothing as an empty cell, instants and durations as in JSON, no tab or newline."""
+    from perene.cli.plain import plain_data
+
+    plain = plain_data(value)
+    if isinstance(plain, Mapping | list):
+        import json
+
+        plain = json.dumps(plain, ensure_ascii=False)
+    if isinstance(plain, bool):
+        plain = "true" if plain else "false"
+    return "" if plain is None else one_line(plain)

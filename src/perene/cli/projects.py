@@ -1,0 +1,60 @@
+"""The files of a new project, from the template beside this module."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from string import Template
+
+from perene.errors import Conflict
+
+_IGNORE = "gitignore"  # named without its dot, so that it is packed
+
+
+def write_project(folder: Path, *, name: str | None = None) -> list[Path]:
+    """Write a new project into a folder and return the files, relative to it. No file that is there is changed.
+
+    Raises:
+        Conflict: some of its files exist already; nothing is written.
+    """
+    texts = _template()
+    if (folder / ".gitignore").exists():
+        del texts[Path(".gitignore")]
+    there = sorted(path for path in texts if (folder / path).exists())
+    if there:
+        raise Conflict(
+            f"{folder} has files of a project already",
+            seen=tuple(str(folder / path) for path in there),
+            mend="choose a new folder: perene init NAME",
+        )
+    project = _slug(name or folder.resolve().name)
+    for path, text in texts.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(_filled(path, text, project), encoding="utf-8")
+    return sorted(texts)
+
+
+def _template() -> dict[Path, str]:
+    found: dict[Path, str] = {}
+
+    def walk(entry: Traversable, at: Path) -> None:
+        for child in entry.iterdir():
+            if child.is_dir() and child.name != "__pycache__":
+                walk(child, at / child.name)
+            elif child.is_file():
+                name = ".gitignore" if child.name == _IGNORE else child.name
+                found[at / name] = child.read_text(encoding="utf-8")
+
+    walk(files("perene.cli") / "template", Path())
+    return found
+
+
+def _filled(path: Path, text: str, project: str) -> str:
+    return Template(text).substitute(project=project) if path.suffix in (".toml", ".md") else text
+
+
+def _slug(text: str) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return slug if slug[:1].isalpha() else f"project-{slug}".rstrip("-")

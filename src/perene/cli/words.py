@@ -1,0 +1,107 @@
+"""How values are said to people: instants, ages, shares, sizes, states."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+_STATES = {
+    # freshness and health
+    "fresh": ("●", "good"),
+    "ageing": ("◐", "warn"),
+    "stale": ("○", "bad"),
+    "untrained": ("○", "faint"),
+    "unknown": ("○", "faint"),
+    # runs
+    "queued": ("○", "faint"),
+    "running": ("◐", "warn"),
+    "succeeded": ("●", "good"),
+    "failed": ("✗", "bad"),
+    "cancelled": ("–", "faint"),
+    # releases
+    "proposed": ("○", "faint"),
+    "waiting": ("◐", "warn"),
+    "approved": ("●", "good"),
+    "rejected": ("✗", "bad"),
+    "superseded": ("–", "faint"),
+    "live": ("●", "good"),
+    "replaced": ("○", "faint"),
+    "rolled back": ("↩", "warn"),
+    # verdicts
+    "pass": ("●", "good"),
+    "worse": ("✗", "bad"),
+    "inconclusive": ("◐", "warn"),
+    "refused": ("✗", "bad"),
+    # alerts
+    "firing": ("▲", "bad"),
+    "resolved": ("●", "good"),
+}
+
+
+def state(word: str) -> str:
+    """A state as its sign and its word: the word is never left out."""
+    sign = _STATES.get(word, ("", ""))[0]
+    return f"{sign} {word}".strip()
+
+
+def tone_of(word: str) -> str:
+    """The tone of a state."""
+    return _STATES.get(word, ("", ""))[1]
+
+
+def instant(at: datetime | None) -> str:
+    """An instant in UTC to the minute, as ``2013-03-01 06:00``."""
+    return "-" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def span(value: timedelta | None) -> str:
+    """A span in the unit that says it best, as ``1.4 s``, ``15 m``, ``40 h`` or ``3 d``."""
+    if value is None:
+        return "-"
+    seconds = value.total_seconds()
+    for size, unit, until in ((1, "s", 90), (60, "m", 90 * 60), (3600, "h", 72 * 3600)):
+        if abs(seconds) < until:
+            shown = f"{seconds / size:.1f}" if size == 1 and abs(seconds) < 10 else f"{seconds / size:.0f}"
+            return f"{shown.removesuffix('.0')} {unit}"
+    return f"{seconds / 86400:.0f} d"
+
+
+def ago(at: datetime | None, now: datetime) -> str:
+    """How long before ``now`` it was, as ``3 h ago``; ``in 2 h`` for what is to come."""
+    if at is None:
+        return "-"
+    return f"{span(now - at)} ago" if at <= now else f"in {span(at - now)}"
+
+
+def number(value: float | None, unit: str | None = None) -> str:
+    """A number to four significant digits, with its unit."""
+    if value is None:
+        return "-"
+    shown = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return f"{shown} {unit}" if unit else shown
+
+
+def share(value: float | None) -> str:
+    """A share as whole per cent."""
+    return "-" if value is None else f"{value:.0%}".replace("%", " %")
+
+
+def size(count: int | None) -> str:
+    """A number of bytes, as ``12 MiB``."""
+    if count is None:
+        return "-"
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+def version(number: int | None) -> str:
+    """A version as ``v3``."""
+    return "-" if number is None else f"v{number}"
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """A count with its noun, as ``1 model`` or ``1,200 rows``."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

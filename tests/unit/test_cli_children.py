@@ -1,0 +1,119 @@
+"""Processes that run together."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from io import StringIO
+
+import pytest
+
+from perene.cli.children import Children, ProcessEnded
+
+STEADY = "import sys, time; print('ready', flush=True); time.sleep(60)"
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+)
+
+
+def wait_for(err: StringIO, text: str) -> None:
+    until = time.monotonic() + 20
+    while text not in err.getvalue():
+        assert time.monotonic() < until, err.getvalue()
+        time.sleep(0.01)
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_lines_are_prefixed_and_all_stop_together():
+    """Each line bears the name of its process; stop ends all of them."""
+    err = StringIO()
+    children = Children(commands={"server": python(STEADY), "worker": python(STEADY)}, err=err)
+    runner = threading.Thread(target=children.run)
+    runner.start()
+    wait_for(err, "server │ ready\n")
+    wait_for(err, "worker │ ready\n")
+
+    children.stop()
+    runner.join(timeout=20)
+
+    assert not runner.is_alive()
+    assert all(child.process.poll() is not None for child in children._children.values())
+
+
+def test_one_that_ends_at_once_ends_all_and_is_named():
+    """A process that cannot start stops the others, and the error says which and how."""
+    err = StringIO()
+    children = Children(commands={"server": python("raise SystemExit(2)"), "worker": python(STEADY)}, err=err)
+
+    with pytest.raises(ProcessEnded, match="server ended by itself") as caught:
+        children.run()
+
+    assert "exit code is 2" in caught.value.why
+    assert all(child.process.poll() is not None for child in children._children.values())
+
+
+def test_one_that_does_not_finish_in_time_is_killed():
+    """What ignores the request to stop is killed after its grace."""
+    err = StringIO()
+    children = Children(commands={"worker": python(STUBBORN)}, err=err, grace_s=0.3)
+    runner = threading.Thread(target=children.run)
+    runner.start()
+    wait_for(err, "ready")
+
+    children.stop()
+    runner.join(timeout=20)
+
+    assert not runner.is_alive()
+    assert "is killed" in err.getvalue()
+
+
+def test_a_second_stop_does_not_wait():
+    """Asked twice, they are killed at once and the caller is interrupted."""
+    err = StringIO()
+    children = Children(commands={"worker": python(STUBBORN)}, err=err)
+    runner = threading.Thread(target=children.run)
+    runner.start()
+    wait_for(err, "ready")
+    children.stop()
+
+    with pytest.raises(KeyboardInterrupt):
+        children.stop()
+    runner.join(timeout=10)
+
+    assert not runner.is_alive()
+
+
+def test_children_end_when_their_parent_is_killed():
+    """A parent that is killed takes its children along: their stdin ends."""
+    child = (
+        "import os, time; from perene.cli.children import end_with_parent; end_with_parent();"
+        "print(os.getpid(), flush=True); time.sleep(60)"
+    )
+    parent = f"""
+import sys
+from perene.cli.children import Children
+Children(commands={{"worker": [sys.executable, "-c", {child!r}]}}, err=sys.stdout).run()
+"""
+    with subprocess.Popen(python(parent), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        number = int(process.stdout.readline().split("│")[1])
+        process.kill()
+    until = time.monotonic() + 10
+    while _runs(number):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def _runs(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{number}/stat") as stat:  # noqa: PTH123
+        return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
