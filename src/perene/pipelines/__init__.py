@@ -1,0 +1,1 @@
+"""What is done with a model: data, training, validation, serving. They meet only in the repositories."""

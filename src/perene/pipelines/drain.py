@@ -1,0 +1,141 @@
+"""From the journals into the lake, exactly once.
+
+A closed file is one source of appends: its number is the lake's transaction, so a drain that was cut off is repeated
+without a second line. A file goes when everything in it is in the lake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from perene.definition.model import Model
+from perene.errors import PereneError, StorageError
+from perene.pipelines.serving import AnsweredRow, PredictionLog, answered_row, envelope_of
+from perene.pipelines.truths import truth_of, truths_frame
+from perene.storage.database import Database
+from perene.storage.journal import Entry, JournalFile, orphans
+from perene.storage.tables import given_id
+
+_PART = 500
+
+
+@dataclass(slots=True, kw_only=True)
+class Drained:
+    """What a drain did. ``again`` counts, by model, lines whose id another process had answered first: the log keeps
+    the first. Files that failed are kept; ``failures`` says why.
+    """
+
+    files: int = 0
+    predictions: int = 0
+    truths: int = 0
+    again: dict[str, int] = field(default_factory=dict)
+    failures: list[PereneError] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logs:
+    """Where drained lines go."""
+
+    models: Mapping[str, Model]
+    predictions: PredictionLog
+    truths: PredictionLog
+    database: Database
+
+
+def drain(files: Sequence[JournalFile], logs: Logs) -> Drained:
+    """Bring closed files into the lake and take them away. A file that fails is kept and reported; the others go on."""
+    done = Drained()
+    for file in files:
+        try:
+            _drain_file(file, logs, done)
+        except PereneError as error:
+            done.failures.append(error)
+        except Exception as error:  # noqa: BLE001 - the edge of a step: the file is kept, the failure reported
+            why = f"{type(error).__name__}: {error}"
+            done.failures.append(StorageError(f"the journal {file.path} could not be drained", why=why))
+    return done
+
+
+def drain_orphans(folder: Path, logs: Logs) -> Drained:
+    """Drain what dead processes left in a folder of journals. One process at a time drains a dead writer's files."""
+    with orphans(folder) as files:
+        return drain(files, logs)
+
+
+def _drain_file(file: JournalFile, logs: Logs, done: Drained) -> None:
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in file.entries():
+        groups.setdefault((entry.model, entry.kind), []).append(entry)
+    unknown = sorted({model for model, _ in groups} - set(logs.models))
+    for (name, kind), entries in groups.items():
+        if name in unknown:
+            continue
+        model = logs.models[name]
+        if kind == "prediction":
+            _drain_predictions(model, [answered_row(e.body) for e in entries], file, logs, done)
+        else:
+            truths = [truth_of(e.body) for e in entries]
+            logs.truths.append(model, truths_frame(model, truths), source=file.source)
+            done.truths += len(truths)
+    if unknown:
+        mend = "declare the model again until its journal is drained, or delete the file and lose what it holds"
+        raise StorageError(
+            f"{file.path} holds lines of a model that the project lacks: {', '.join(unknown)}", mend=mend
+        )
+    file.unlink()
+    done.files += 1
+
+
+def _drain_predictions(
+    model: Model, lines: Sequence[AnsweredRow], file: JournalFile, logs: Logs, done: Drained
+) -> None:
+    given = {line.prediction_id for line in lines if line.row_digest}
+    before = known_digests(logs.database, model.name, given)
+    kept: dict[str, AnsweredRow] = {}
+    for line in lines:
+        if line.prediction_id not in before:
+            kept.setdefault(line.prediction_id, line)
+    if kept:
+        logs.predictions.append(model, envelope_of(model, list(kept.values())), source=file.source)
+        done.predictions += len(kept)
+    claimed = _claim(logs.database, model.name, [line for line in kept.values() if line.row_digest])
+    again = len(lines) - len(kept) + claimed
+    if again:
+        done.again[model.name] = done.again.get(model.name, 0) + again
+
+
+def known_digests(database: Database, model: str, ids: set[str]) -> dict[str, str]:
+    """The row digests of those ids that callers gave before and the lake holds."""
+    wanted = sorted(ids)
+    found: dict[str, str] = {}
+    for part in (wanted[i : i + _PART] for i in range(0, len(wanted), _PART)):
+        query = sa.select(given_id.c.prediction_id, given_id.c.row_digest).where(
+            given_id.c.model == model, given_id.c.prediction_id.in_(part)
+        )
+        with database.read() as connection:
+            found |= {row.prediction_id: row.row_digest for row in connection.execute(query)}
+    return found
+
+
+def _claim(database: Database, model: str, lines: Sequence[AnsweredRow]) -> int:
+    """Remember given ids; returns how many another drain had remembered in between."""
+    if not lines:
+        return 0
+    with database.write() as connection:
+        wanted = [line.prediction_id for line in lines]
+        query = sa.select(given_id.c.prediction_id).where(given_id.c.model == model)
+        taken: set[str] = set()
+        for part in (wanted[i : i + _PART] for i in range(0, len(wanted), _PART)):
+            taken |= set(connection.execute(query.where(given_id.c.prediction_id.in_(part))).scalars())
+        new = [line for line in lines if line.prediction_id not in taken]
+        values = [
+            {"model": model, "prediction_id": n.prediction_id, "day": n.event_at.date(), "row_digest": n.row_digest}
+            for n in new
+        ]
+        if values:
+            connection.execute(sa.insert(given_id), values)
+    return len(taken)

@@ -1,0 +1,122 @@
+"""Everything but predictions: ground truth, what is served, health, and single predictions found again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from perene.definition.model import Model
+from perene.errors import NotFound, PereneError, ServingError, StorageError
+from perene.pipelines.truths import parse_truths
+from perene.records.identity import plain
+from perene.server.hot import unknown_model
+from perene.server.problems import RequestError, problem
+from perene.server.requests import check_json, read_body, read_rows
+from perene.server.service import Service
+
+
+def build_api(service: Service) -> Starlette:
+    """The routes beside the hot one."""
+    api = _Api(service)
+    routes = [
+        Route("/v1/models", api.models),
+        Route("/v1/models/{model}", api.model),
+        Route("/v1/models/{model}/ground-truth", api.ground_truth, methods=["POST"]),
+        Route("/v1/models/{model}/predictions/{prediction_id}", api.prediction),
+        Route("/healthz", api.health),
+        Route("/readyz", api.ready),
+    ]
+    handlers = {PereneError: _refuse, HTTPException: _refuse_route, Exception: _refuse}
+    return Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
+
+
+class _Api:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def ground_truth(self, request: Request) -> Response:
+        """Take ground truth in: durable before it is acknowledged."""
+        model = self._model(request)
+        check_json(request.headers.raw)
+        rows = read_rows(await read_body(request.headers.raw, request.receive))
+        accepted = await asyncio.to_thread(self._write_truths, model, rows)
+        return _json({"accepted": accepted}, status=202)
+
+    def _write_truths(self, model: Model, rows: list[object]) -> int:
+        app = self._service.app
+        truths = parse_truths(model, rows, now=app.time.now(), recorded_at=app.machine(), source="http")
+        try:
+            self._service.journal.write([truth.entry(model.name) for truth in truths])
+        except StorageError as error:
+            what = "the ground truth cannot be kept"
+            raise ServingError(what, why=error.why, mend=error.mend, code="not-logged") from error
+        return len(truths)
+
+    async def models(self, request: Request) -> Response:
+        """Every model, and the version that answers."""
+        return _json({"models": [self._shown(name) for name in sorted(self._service.models)]})
+
+    async def model(self, request: Request) -> Response:
+        """One model, and the version that answers."""
+        return _json(self._shown(self._model(request).name))
+
+    async def prediction(self, request: Request) -> Response:
+        """One logged prediction: what was asked, what was answered, and its ground truth."""
+        model, prediction_id = self._model(request), request.path_params["prediction_id"]
+        trace = await asyncio.to_thread(self._service.app.trace, prediction_id)
+        content = msgspec.json.decode(msgspec.json.encode(trace, enc_hook=plain))
+        if content.get("model", model.name) != model.name:
+            raise NotFound(f"{model.name} has no prediction {prediction_id!r}", mend="ask for the model that made it")
+        return _json(content)
+
+    async def health(self, request: Request) -> Response:
+        """The process lives."""
+        return _json({"status": "ok"})
+
+    async def ready(self, request: Request) -> Response:
+        """Whether every live version is loaded."""
+        service = self._service
+        is_ready = not service.stopping and not service.roster.missing
+        content = {"status": "ready" if is_ready else "not ready", "serves": service.roster.serves}
+        return _json({**content, "missing": service.roster.missing}, status=200 if is_ready else 503)
+
+    def _model(self, request: Request) -> Model:
+        name = request.path_params["model"]
+        if name not in self._service.models:
+            raise unknown_model(name, self._service.models)
+        return self._service.models[name].model
+
+    def _shown(self, name: str) -> dict[str, object]:
+        predictor = self._service.models[name].predictor
+        if predictor is None:
+            return {"name": name, "live_version": None, "trained_through": None, "dataset_version": None}
+        version = predictor.version
+        return {
+            "name": name,
+            "live_version": version.version,
+            "trained_through": plain(version.trained_through),
+            "dataset_version": version.dataset,
+        }
+
+
+def _json(content: object, *, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    refusal = problem(error)
+    headers = {name.decode(): value.decode() for name, value in refusal.headers}
+    return Response(refusal.body, refusal.status, headers)
+
+
+async def _refuse_route(request: Request, error: HTTPException) -> Response:
+    path = request.url.path
+    if error.status_code == 405:
+        return await _refuse(request, RequestError(f"{path} is not asked so", code="method-not-allowed"))
+    return await _refuse(request, NotFound(f"there is nothing at {path}", mend="see GET /v1/models"))

@@ -1,0 +1,71 @@
+"""Prediction ids that callers gave: the same id and row again get the logged answer, another row a 409."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from perene.definition.model import Model
+from perene.errors import Conflict
+from perene.pipelines.drain import known_digests
+from perene.pipelines.serving import answered_row
+from perene.pipelines.tracing import DrainedPredictions
+from perene.storage.database import Database
+from perene.storage.journal import JournalReader
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A given id, the digest of its row, and what was answered to it before (version and prediction), if anything."""
+
+    id: str
+    digest: str
+    logged: tuple[int, object] | None = None
+
+
+class TwiceInBatch(Exception):
+    """Two requests of one batch have one id: the second must see what the first logged."""
+
+
+class GivenIds:
+    """Where ids are looked up: the journals of every process on this machine, then the database and the lake.
+
+    The journals come first: a line leaves them only when the database and the lake have it.
+    """
+
+    def __init__(self, journals: JournalReader, database: Database, predictions: DrainedPredictions) -> None:
+        self._journals = journals
+        self._database = database
+        self._predictions = predictions
+
+    def look_up(self, model: Model, wanted: Mapping[int, Given]) -> dict[int, Given]:
+        """Add what was answered before. Raises Conflict for an id that belongs to another row."""
+        ids = {given.id for given in wanted.values()}
+        if len(ids) < len(wanted):
+            raise TwiceInBatch
+        waiting = {id_: answered_row(body) for id_, body in self._journals.find(model.name, ids).items()}
+        drained = known_digests(self._database, model.name, ids - set(waiting))
+        found: dict[int, Given] = {}
+        for place, given in wanted.items():
+            before = waiting[given.id].row_digest if given.id in waiting else drained.get(given.id)
+            if before is None:
+                found[place] = given
+                continue
+            if before != given.digest:
+                what = f"prediction {given.id} of {model.name} belongs to another row"
+                raise Conflict(what, why="a prediction id stands for one row", mend="give each row an id of its own")
+            if given.id in waiting:
+                line = waiting[given.id]
+                found[place] = replace(given, logged=(line.model_version, line.final))
+            else:
+                found[place] = replace(given, logged=self._drained(model, given.id))
+        return found
+
+    def _drained(self, model: Model, prediction_id: str) -> tuple[int, object]:
+        line = self._predictions.get(model, prediction_id)
+        if line is None:
+            what = f"prediction {prediction_id} of {model.name} was answered, but its line has been removed"
+            raise Conflict(what, mend="ask with another prediction id")
+        version = line["model_version"]
+        assert isinstance(version, int)
+        return version, line["final"]

@@ -1,0 +1,175 @@
+"""Keeps house for a server process: rotates and drains the journal, beats, and tells what was lost."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+from perene.app import App
+from perene.errors import PereneError
+from perene.pipelines.drain import Drained, Logs, drain, drain_orphans
+from perene.server.losses import Losses
+from perene.storage.journal import Journal
+
+log = logging.getLogger("perene.server")
+
+TURN_EVERY_S = 0.25
+_BEAT_EVERY = timedelta(seconds=2)
+_ORPHANS_EVERY = timedelta(seconds=30)
+_TRY_AGAIN = timedelta(seconds=5)
+_LONG_AGO = timedelta(days=1)
+
+
+class Keeper:
+    """One thread. What fails is alarmed and tried again; it never stops the answering.
+
+    ``drained_at``: everything that this process answered before that machine time is in the lake.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        journal: Journal,
+        losses: Losses,
+        *,
+        address: str,
+        serves: Callable[[], Mapping[str, int]],
+    ) -> None:
+        self.drained_at: datetime | None = None
+        self._app = app
+        self._journal = journal
+        self._losses = losses
+        self._address = address
+        self._serves = serves
+        self._logs = drain_logs(app)
+        self._rotated_at = app.machine()
+        self._beat_at = self._orphans_at = self._failed_at = self._rotated_at - _LONG_AGO
+        self._drain_broken = False
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="perene-keeper", daemon=True)
+
+    def start(self) -> None:
+        """Tell the database that this server lives, then keep house in a thread."""
+        self._beat()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Drain everything, forget this server in the database. What cannot be drained stays as an orphan."""
+        self._stopping.set()
+        self._thread.join(60)
+        self._rotate_and_drain(self._app.machine())
+        self._tell_losses()
+        try:
+            self._app.servers.forget(self._journal.writer)
+        except PereneError as error:
+            log.warning("server_not_forgotten why=%s", error)
+
+    def turn(self) -> None:
+        """What there is to do at this moment."""
+        now = self._app.machine()
+        if self._is_due(now):
+            self._rotate_and_drain(now)
+        if now - self._orphans_at >= _ORPHANS_EVERY:
+            self._orphans_at = now
+            self._report(drain_orphans(self._journal.folder, self._logs))
+        self._tell_losses()
+        if now - self._beat_at >= _BEAT_EVERY:
+            self._beat()
+
+    def _is_due(self, now: datetime) -> bool:
+        """Whether the journal is full or old enough, a reader asks for a drain, or an earlier drain failed."""
+        if now - self._failed_at < _TRY_AGAIN:
+            return False
+        settings = self._app.settings
+        rows = self._journal.rows
+        age_s = (now - self._rotated_at).total_seconds()
+        if rows >= settings.journal_rows or (rows and age_s >= settings.journal_seconds) or self._drain_broken:
+            return True
+        asked_at = self._app.servers.drain_requested_at()
+        return asked_at is not None and (self.drained_at is None or asked_at > self.drained_at)
+
+    def _rotate_and_drain(self, now: datetime) -> None:
+        try:
+            with self._journal.turn():
+                before = self._app.machine()
+                self._journal.rotate()
+            self._rotated_at = now
+            done = drain(self._journal.closed(), self._logs)
+        except PereneError as error:
+            done = Drained(failures=[error])
+        self._report(done)
+        self._settle(now, failed=bool(done.failures))
+        if not done.failures:
+            self.drained_at = before
+        self._beat()
+
+    def _settle(self, now: datetime, *, failed: bool) -> None:
+        """Remember whether the drain works; take the alert back when it works again."""
+        if failed:
+            self._failed_at = now
+        elif self._drain_broken:
+            self._quietly(lambda: self._app.alerts.resolve(None, "drain-failed", self._app.time.now()))
+        self._drain_broken = failed
+
+    def _report(self, done: Drained) -> None:
+        if done.files:
+            log.info("drained files=%d predictions=%d truths=%d", done.files, done.predictions, done.truths)
+        for error in done.failures:
+            log.error("drain_failed what=%s why=%s", error.what, error.why)
+            what = "answered predictions wait in a journal and cannot be brought into the log"
+            self._alert(None, "drain-failed", what, why=str(error.what), mend=error.mend or error.why)
+        for model, count in done.again.items():
+            what = f"{count} predictions of {model} were answered twice under one prediction id"
+            why = "two server processes were asked at the same moment; the log keeps the first answer"
+            self._alert(
+                model, "answered-twice", what, why=why, mend="send a prediction id to one server only", page=False
+            )
+
+    def _tell_losses(self) -> None:
+        for model, count in self._losses.take_untold().items():
+            what = f"{count} predictions of {model} were answered but not logged"
+            mend = 'free disk space; on_log_failure = "refuse" answers 503 instead'
+            why = "the journal could not be written"
+            if not self._alert(model, "predictions-lost", what, why=why, mend=mend):
+                self._losses.put_back(model, count)
+
+    def _alert(self, model: str | None, rule: str, what: str, *, why: str, mend: str, page: bool = True) -> bool:
+        severity = "page" if page else "notice"
+        return self._quietly(
+            lambda: self._app.alerts.raise_(model, rule, severity, what, why, mend, self._app.time.now())
+        )
+
+    def _beat(self) -> None:
+        self._beat_at = self._app.machine()
+        self._quietly(
+            lambda: self._app.servers.beat(
+                self._journal.writer,
+                self._address,
+                serves=dict(self._serves()),
+                lost=self._losses.total,
+                drained_at=self.drained_at,
+            )
+        )
+
+    def _quietly(self, deed: Callable[[], object]) -> bool:
+        """Do what needs the database; whether it worked. The database being away must not stop the house-keeping."""
+        try:
+            deed()
+        except PereneError as error:
+            log.warning("database_away why=%s", error)
+            return False
+        return True
+
+    def _run(self) -> None:
+        while not self._stopping.wait(TURN_EVERY_S):
+            try:
+                self.turn()
+            except Exception:  # the edge of a thread: recorded, and tried again at the next turn
+                log.exception("housekeeping_failed")
+
+
+def drain_logs(app: App) -> Logs:
+    """Where an App's journals are drained to."""
+    return Logs(models=app.project.models, predictions=app.predictions, truths=app.truths, database=app.database)

@@ -1,0 +1,110 @@
+"""Requests as they come in: who may ask, and what a body must be. Shared by the hot route and the API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from starlette.types import Receive
+
+from perene.errors import BadField, BadRows
+from perene.server.problems import RequestError
+
+MAX_BODY = 16 * 1024 * 1024  # bytes
+MAX_ROWS = 10_000
+_MAX_ID = 200
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    rows: list[Any]
+
+
+_DECODER = msgspec.json.Decoder(_Body)
+
+
+def check_host(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuse a Host that is no name of this machine's loopback: a web page that was rebound to it, for one."""
+    host = _header(headers, b"host")
+    name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
+    if name not in _LOOPBACK:
+        why = f"the Host header says {host!r}; this server has no authentication and answers this machine only"
+        raise RequestError("wrong host", why=why, mend=f"ask for {', '.join(_LOOPBACK)}", code="host-refused")
+
+
+def check_json(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuse a body that does not say that it is JSON: a browser sends such bodies for any page."""
+    kind = _header(headers, b"content-type").partition(";")[0].strip()
+    if kind != "application/json":
+        raise RequestError("the body must be JSON", why=f"it says {kind!r}", mend=_JSON_MEND, code="not-json")
+
+
+_JSON_MEND = "send content-type: application/json"
+
+
+async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive) -> bytes:
+    """The whole body; refused as soon as it is known to be too large."""
+    length = _header(headers, b"content-length")
+    if length.isdecimal() and int(length) > MAX_BODY:
+        raise _too_large()
+    message = await receive()
+    body = bytes(message.get("body", b""))
+    if message.get("more_body"):
+        parts, size = [body], len(body)
+        while message.get("more_body"):
+            message = await receive()
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > MAX_BODY:
+                raise _too_large()
+        body = b"".join(parts)
+    if message["type"] == "http.disconnect":
+        raise RequestError("the caller went away")
+    return body
+
+
+def read_rows(body: bytes) -> list[Any]:
+    """The rows of {"rows": […]}: at least one, at most MAX_ROWS."""
+    try:
+        rows = _DECODER.decode(body)
+    except msgspec.ValidationError as error:
+        raise RequestError("the body is not as it should be", why=str(error), mend='send {"rows": [{…}]}') from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RequestError("the body is not JSON", why=str(error), code="bad-json") from error
+    if not rows.rows:
+        raise RequestError("there are no rows", why="rows is empty", mend='send {"rows": [{…}]}')
+    if len(rows.rows) > MAX_ROWS:
+        why = f"{len(rows.rows)} rows; the limit is {MAX_ROWS}"
+        raise RequestError("too many rows in one request", why=why, mend="send several", code="too-many-rows")
+    return rows.rows
+
+
+def take_ids(rows: list[Any]) -> list[str | None] | None:
+    """Take the optional prediction id out of each row; None when no row has one. A bad or repeated one is refused."""
+    if not any(isinstance(row, dict) and "prediction_id" in row for row in rows):
+        return None
+    ids = [row.pop("prediction_id", None) if isinstance(row, dict) else None for row in rows]
+    bad: list[BadField] = []
+    seen: set[str] = set()
+    for position, given in enumerate(ids):
+        if given is None:
+            continue
+        if not isinstance(given, str) or not 0 < len(given) <= _MAX_ID:
+            bad.append(BadField(row=position, field="prediction_id", what=f"a text of 1 to {_MAX_ID} characters"))
+        elif given in seen:
+            bad.append(BadField(row=position, field="prediction_id", what=f"{given!r} stands twice in this request"))
+        else:
+            seen.add(given)
+    if bad:
+        raise BadRows("prediction ids that cannot be used", tuple(bad))
+    return ids
+
+
+def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str:
+    return next((value.decode("latin-1").strip().lower() for name, value in headers if name == wanted), "")
+
+
+def _too_large() -> RequestError:
+    mend = "send fewer rows at a time"
+    return RequestError("the body is too large", why=f"the limit is {MAX_BODY} bytes", mend=mend, code="body-too-large")

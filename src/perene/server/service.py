@@ -1,0 +1,58 @@
+"""A server process without its HTTP: models that answer, their journal, and what keeps both going."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from perene.app import App
+from perene.records.identity import new_id
+from perene.server.answering import Answering, Desk
+from perene.server.given import GivenIds
+from perene.server.keeper import Keeper
+from perene.server.losses import Losses
+from perene.server.roster import Roster
+from perene.storage.journal import Journal, journal_folder, read_open
+
+
+class Service:
+    """Put together from an App. ``start`` before the first request, ``stop`` after the last."""
+
+    def __init__(self, app: App, *, address: str) -> None:
+        settings = app.settings
+        folder = journal_folder(app.project.folder)
+        self.app = app
+        self.losses = Losses()
+        self.journal = Journal(folder, _writer_id(app), durability=settings.durability)
+        desk = Desk(
+            time=app.time,
+            machine=app.machine,
+            journal=self.journal,
+            given=GivenIds(read_open(folder), app.database, app.predictions),
+            losses=self.losses,
+            durability=settings.durability,
+            refuse_unlogged=settings.on_log_failure == "refuse",
+        )
+        self.models = {name: Answering(model, desk) for name, model in app.project.models.items()}
+        self.roster = Roster(app, self.models)
+        self.keeper = Keeper(app, self.journal, self.losses, address=address, serves=lambda: self.roster.serves)
+        self.stopping = False
+
+    def start(self) -> None:
+        """Load what is live, then begin to follow the ledger and to drain."""
+        self.roster.start()
+        self.keeper.start()
+
+    def stop(self) -> None:
+        """Finish what was taken in, drain it, and go."""
+        self.stopping = True
+        self.roster.stop()
+        for answering in self.models.values():
+            answering.batcher.close()
+        self.keeper.stop()
+        self.journal.close()
+
+
+def _writer_id(app: App) -> str:
+    """A name for this process that no other has had: it names journals, and appends to the lake."""
+    return f"{socket.gethostname().partition('.')[0]}-{os.getpid()}-{new_id(app.machine())[:13]}"
