@@ -11,13 +11,18 @@ if TYPE_CHECKING:
 
 
 def compute_features(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
-    """The features of rows: the feature code gets the Row's columns, in one chunk, and never one row alone.
+    """The features of rows: the feature code gets the Row's columns, in one chunk, and never one row alone."""
+    features: pl.DataFrame = model.features_hook(rows=evaluable(model, rows))
+    return features.head(rows.height)
 
-    polars' last bits differ between a frame of one row and a longer one, so a single row is doubled and the answer cut.
+
+def evaluable(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
+    """The Row's columns of rows, so that an expression over them gives the same last bits however many they are.
+
+    polars computes a column of one row, and one that it holds as a constant (a literal, a frame put after itself), another way than a
+    longer one: a / 7 differs in the last bit. So each column is spelled out in one chunk, and a single row comes twice.
     """
-    known = rows.select(list(model.schema.polars)).rechunk()
-    if known.height == 1:
-        features: pl.DataFrame = model.features_hook(rows=pl.concat([known, known], rechunk=True))
-        return features.head(1)
-    whole: pl.DataFrame = model.features_hook(rows=known)
-    return whole
+    columns = rows.select(list(model.schema.polars)).get_columns()
+    if rows.height == 1:
+        columns = [pl.concat([column, column]) for column in columns]
+    return pl.DataFrame([column.rechunk() for column in columns])

@@ -8,6 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from perene.definition.features import evaluable
+
 if TYPE_CHECKING:
     from perene.definition.hooks import Hook
     from perene.definition.model import Model
@@ -25,17 +27,14 @@ def apply_posts(model: Model, rows: pl.DataFrame, raw: Array) -> tuple[list[Arra
     """
     if not model.posts or not rows.height:
         return [raw for _ in model.posts], raw
-    if rows.height == 1:
-        steps, final = apply_posts(model, pl.concat([rows, rows], rechunk=True), np.repeat(raw, 2, axis=0))
-        return [step[:1] for step in steps], final[:1]
-    known = rows.select(list(model.schema.polars)).rechunk()
+    known = evaluable(model, rows)
     given = {"rows": known, "at": known[model.at]}
     if any("x" in hook.parameters for hook in model.posts):
         given["x"] = model.compute_features(known)
-    steps, current = [], raw
+    steps, current = [], raw if known.height == rows.height else np.repeat(raw, 2, axis=0)
     for hook in model.posts:
         current = _step(hook, current, given, last=hook is model.posts[-1])
-        steps.append(current)
+        steps.append(current[: rows.height])
     return steps, steps[-1]
 
 
