@@ -1,0 +1,108 @@
+"""The prediction log, and predictions with their truth."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import date, datetime, timedelta
+
+import polars as pl
+import sqlalchemy as sa
+
+from perene.definition.model import Model
+from perene.repositories.truths import newest_truths
+from perene.storage.database import Database
+from perene.storage.envelope import INSTANT, Log, conform, predictions_columns, truths_columns
+from perene.storage.lake import Lake
+from perene.storage.tables import model as models
+
+# A truth that names only a prediction lies in the partition of the day on which it was known. One that was known
+# longer than this before the prediction was to be asked for is not looked for.
+_EARLY = timedelta(days=1)
+
+
+class Predictions:
+    """The prediction logs. What they hold was answered; a prediction id stands for its first row."""
+
+    def __init__(self, lake: Lake, database: Database) -> None:
+        self._lake = lake
+        self._database = database
+
+    def append(self, model: Model, frame: pl.DataFrame, source: str) -> int:
+        """Append predictions once for this source; returns the ingest number.
+
+        The columns are those of ``storage.envelope.predictions_columns``, and ``features`` when the model logs them.
+        Raises StorageError, and then nothing was written.
+        """
+        rows = conform(frame, predictions_columns(model), more=("features",))
+        return self._lake.append(model.name, Log.PREDICTIONS, rows, source=source)
+
+    def scan(
+        self,
+        model: Model,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        days: Collection[date] | None = None,
+        upto: int | None = None,
+    ) -> pl.LazyFrame:
+        """One row per prediction id, of events of [since, until), or of these days; of appends up to ``upto``."""
+        columns = predictions_columns(model)
+        rows = self._lake.scan(
+            model.name, Log.PREDICTIONS, columns=columns, since=since, until=until, days=days, upto=upto
+        )
+        return rows.sort("ingest", maintain_order=True).unique("prediction_id", keep="first", maintain_order=True)
+
+    def get(self, model: Model | str | None, prediction_id: str) -> dict[str, object] | None:
+        """One prediction with all that is logged of it, of this model or of any (then with ``model``); None if none."""
+        for name in self._names(model):
+            mine = self._lake.scan(name, Log.PREDICTIONS)
+            if "prediction_id" in mine.collect_schema():
+                found = mine.filter(pl.col("prediction_id") == prediction_id).sort("ingest").head(1).collect()
+                if found.height:
+                    return {"model": name, **found.row(0, named=True)}
+        return None
+
+    def with_truth(
+        self,
+        model: Model,
+        since: datetime | None,
+        until: datetime | None,
+        as_of: datetime,
+        *,
+        days: Collection[date] | None = None,
+        upto: tuple[int, int] | None = None,
+    ) -> pl.LazyFrame:
+        """Predictions with ``label`` and ``known_at``: the newest truth that was known at ``as_of``, else null.
+
+        A truth that names the prediction wins over one of its key and event time. ``upto`` are the last numbers of the
+        prediction log and of the ground truth that count.
+        """
+        answered, said_upto = (None, None) if upto is None else upto
+        asked = self.scan(model, since, until, days=days, upto=answered)
+        first = min(days, default=None) if days is not None else None if since is None else since.date()
+        said = self._said(model, as_of, first=first, upto=said_upto)
+        ids = said.filter(pl.col("prediction_id").is_not_null())
+        keyed = said.filter(pl.col("prediction_id").is_null())
+        if days is not None:
+            keyed = keyed.filter(pl.col("day").is_in(sorted(days)))
+        elif until is not None:
+            keyed = keyed.filter(pl.col("day") <= until.date())
+        joined = asked.join(newest_truths(ids, ["prediction_id"]), on="prediction_id", how="left").join(
+            newest_truths(keyed, ["key", "event_at"]), on=["key", "event_at"], how="left", suffix="_of_key"
+        )
+        known_at = pl.when(pl.col("label").is_null()).then("known_at_of_key").otherwise("known_at").cast(INSTANT)
+        return joined.with_columns(label=pl.coalesce("label", "label_of_key"), known_at=known_at).drop(
+            "label_of_key", "known_at_of_key"
+        )
+
+    def _said(self, model: Model, as_of: datetime, *, first: date | None, upto: int | None) -> pl.LazyFrame:
+        said = self._lake.scan(model.name, Log.TRUTHS, columns=truths_columns(model), upto=upto)
+        if first is not None:
+            said = said.filter(pl.col("day") >= first - model.asked - _EARLY)
+        return said.filter(pl.col("known_at") <= as_of)
+
+    def _names(self, model: Model | str | None) -> list[str]:
+        if model is not None:
+            return [model if isinstance(model, str) else model.name]
+        with self._database.read() as connection:
+            return list(connection.scalars(sa.select(models.c.name).order_by(models.c.name)))

@@ -1,0 +1,119 @@
+"""Ingest numbers: each append to a log gets one before it is written, and is committed or void after.
+
+Numbers of one model are given in the order in which they become visible, so a number never appears below one that was
+seen. A void number stays void: what was written under it is never read, and a repeat of its append gets a new number.
+Both together make the answer to "every committed append up to N", once none of them is open, the same for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+
+import sqlalchemy as sa
+
+from perene.clock import MachineClock
+from perene.errors import NotFound
+from perene.storage.database import Database
+from perene.storage.envelope import Log
+from perene.storage.tables import ingest
+from perene.storage.tables import model as models
+
+OPEN, COMMITTED, VOID = "open", "committed", "void"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingest:
+    """One append. ``days`` are the days of events that it touched."""
+
+    number: int
+    source: str
+    state: str
+    rows: int
+    days: tuple[date, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readable:
+    """What may be read: numbers up to ``upto`` that are not in ``without``."""
+
+    upto: int
+    without: tuple[int, ...]
+
+
+class Ingests:
+    """The ingest numbers of all logs."""
+
+    def __init__(self, database: Database, machine: MachineClock) -> None:
+        self._database = database
+        self._machine = machine
+
+    def begin(self, model: str, log: Log, source: str) -> Ingest:
+        """The append of this source: a new open one, or what an earlier try left (open or committed, never void)."""
+        with self._database.write() as connection:
+            # Writers of a model take turns here, also where the database would let them write side by side.
+            turn = sa.select(models.c.name).where(models.c.name == model).with_for_update()
+            if connection.scalar(turn) is None:
+                raise NotFound(f"the model {model} is not registered")
+            known = connection.execute(sa.select(ingest).where(_of(model, log), ingest.c.source == source)).first()
+            if known is not None:
+                return _read(known)
+            new = {"model": model, "log": log.value, "source": source, "state": OPEN, "created_at": self._machine()}
+            number = connection.execute(sa.insert(ingest).values(**new).returning(ingest.c.id)).scalar_one()
+            return Ingest(number=number, source=source, state=OPEN, rows=0, days=())
+
+    def commit(self, number: int, *, rows: int, days: Iterable[date]) -> bool:
+        """Commit an open append; False when it was made void meanwhile."""
+        values = {"state": COMMITTED, "rows": rows, "days": sorted(day.isoformat() for day in days)}
+        with self._database.write() as connection:
+            still_open = sa.update(ingest).where(ingest.c.id == number, ingest.c.state == OPEN)
+            connection.execute(still_open.values(committed_at=self._machine(), **values))
+            state: str | None = connection.scalar(sa.select(ingest.c.state).where(ingest.c.id == number))
+            return state == COMMITTED
+
+    def void(self, number: int) -> None:
+        """Give up an open append; its source is free for another try."""
+        freed = ingest.c.source + sa.literal(f" (void {number})")
+        with self._database.write() as connection:
+            connection.execute(
+                sa.update(ingest).where(ingest.c.id == number, ingest.c.state == OPEN).values(state=VOID, source=freed)
+            )
+
+    def open(self, model: str, log: Log) -> list[int]:
+        """The numbers that are neither committed nor void."""
+        with self._database.read() as connection:
+            return list(connection.scalars(sa.select(ingest.c.id).where(_of(model, log), ingest.c.state == OPEN)))
+
+    def horizon(self, model: str, log: Log) -> int:
+        """The largest number of this log up to which every append is committed or void; 0 when there is none."""
+        first_open = sa.select(sa.func.min(ingest.c.id)).where(_of(model, log), ingest.c.state == OPEN)
+        last = sa.select(sa.func.max(ingest.c.id)).where(_of(model, log))
+        with self._database.read() as connection:
+            limit = connection.scalar(first_open)
+            return connection.scalar(last if limit is None else last.where(ingest.c.id < limit)) or 0
+
+    def readable(self, model: str, log: Log, upto: int | None) -> Readable:
+        """The numbers that may be read now, up to and with ``upto``."""
+        every = sa.select(ingest.c.id, ingest.c.state).where(_of(model, log))
+        with self._database.read() as connection:
+            found = connection.execute(every if upto is None else every.where(ingest.c.id <= upto)).all()
+        last = max((number for number, _ in found), default=0)
+        return Readable(upto=last, without=tuple(number for number, state in found if state != COMMITTED))
+
+    def committed(self, model: str, log: Log, *, after: int = 0, upto: int | None = None) -> list[Ingest]:
+        """The committed appends with ``after < number <= upto``, in order."""
+        found = sa.select(ingest).where(_of(model, log), ingest.c.state == COMMITTED, ingest.c.id > after)
+        if upto is not None:
+            found = found.where(ingest.c.id <= upto)
+        with self._database.read() as connection:
+            return [_read(row) for row in connection.execute(found.order_by(ingest.c.id))]
+
+
+def _of(model: str, log: Log) -> sa.ColumnElement[bool]:
+    return sa.and_(ingest.c.model == model, ingest.c.log == log.value)
+
+
+def _read(row: sa.Row[tuple[object, ...]]) -> Ingest:
+    days = tuple(date.fromisoformat(text) for text in row.days or ())
+    return Ingest(number=row.id, source=row.source, state=row.state, rows=row.rows, days=days)

@@ -1,0 +1,233 @@
+"""The lake: one Delta table per model and log, append-only, partitioned by the day of the event.
+
+An append goes through three steps, and a process may die between any two: its ingest number is opened in the database,
+its rows are committed in Delta together with the number as an application transaction, and the number is committed in
+the database. A repeat with the same source does what is missing. Readers see committed numbers only. Whoever needs a
+horizon without open numbers calls ``settle``: it commits what is in Delta and voids the rest; a writer that was only
+slow then finds its number void and writes again under a new one. No clock decides anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from perene.clock import MachineClock
+from perene.errors import StorageError
+from perene.storage.database import Database
+from perene.storage.envelope import Columns, Log, conform_lazily
+from perene.storage.ingests import COMMITTED, Ingest, Ingests
+
+_TRIES = 8
+_CONFIGURATION: dict[str, str | None] = {"delta.checkpointInterval": "20"}
+_KEEP = timedelta(hours=1)  # how long a reader may still need a file that compaction replaced
+_LOOSE_FILES = 64
+
+
+class Lake:
+    """The tables of a project under one folder or URL. Appends may come from any process, thread or machine.
+
+    ``options`` are those of the object store, as deltalake and Polars name them.
+    """
+
+    def __init__(
+        self, root: str, database: Database, machine: MachineClock, *, options: Mapping[str, str] | None = None
+    ) -> None:
+        self._root = root.rstrip("/")
+        self._options = dict(options or {})
+        self.ingests = Ingests(database, machine)
+
+    def append(self, model: str, log: Log | str, frame: pl.DataFrame, *, source: str) -> int:
+        """Append rows (with ``day``, without ``ingest``) exactly once for this source; returns the ingest number.
+
+        Raises:
+            StorageError: nothing was appended; the same call may be repeated.
+        """
+        log = Log(log)
+        for _ in range(_TRIES):
+            ingest = self.ingests.begin(model, log, source)
+            if ingest.state == COMMITTED:
+                return ingest.number
+            try:
+                wrote = frame.is_empty() or self._write(model, log, frame, ingest.number)
+            except Exception as error:
+                self.ingests.void(ingest.number)
+                if isinstance(error, StorageError):
+                    raise
+                raise _failed(model, log, "could not be appended to", error) from error
+            rows, days = _extent(frame) if wrote else self._look(model, log, ingest.number)
+            if self.ingests.commit(ingest.number, rows=rows, days=days):
+                return ingest.number
+        raise StorageError(f"an append to {log} of {model} was given up {_TRIES} times by others", mend="run it again")
+
+    def scan(
+        self,
+        model: str,
+        log: Log | str,
+        *,
+        columns: Columns | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        days: Collection[date] | None = None,
+        upto: int | None = None,
+    ) -> pl.LazyFrame:
+        """The rows of committed appends, up to and with the number ``upto``.
+
+        Args:
+            columns: With these columns; with those of the table when None.
+            since: From this event time on; a row without one counts by its ``day``.
+            until: Before this event time.
+            days: Of these partitions only.
+        """
+        readable = self.ingests.readable(model, Log(log), upto)
+        table = self._open(model, Log(log))
+        if table is None:
+            return pl.LazyFrame(schema=dict(columns or {}))
+        lazy = pl.scan_delta(table, storage_options=self._options or None)
+        lazy = lazy.filter(pl.col("ingest") <= readable.upto)
+        if readable.without:
+            lazy = lazy.filter(~pl.col("ingest").is_in(readable.without))
+        if days is not None:
+            lazy = lazy.filter(pl.col("day").is_in(sorted(days)))
+        for condition in _between(since, until):
+            lazy = lazy.filter(condition)
+        return lazy if columns is None else conform_lazily(lazy, columns)
+
+    def settle(self, model: str, log: Log | str) -> int:
+        """Decide every open append: committed when its rows are in Delta, void when not. Returns the horizon then."""
+        log = Log(log)
+        if numbers := self.ingests.open(model, log):
+            table = self._open(model, log)
+            for number in numbers:
+                if table is not None and table.transaction_version(_application(number)) is not None:
+                    rows, days = self._look(model, log, number)
+                    self.ingests.commit(number, rows=rows, days=days)
+                else:
+                    self.ingests.void(number)
+        return self.ingests.horizon(model, log)
+
+    def horizon(self, model: str, log: Log | str) -> int:
+        """The largest number up to which every append is committed or void; 0 when there is none."""
+        return self.ingests.horizon(model, Log(log))
+
+    def touched_days(self, model: str, log: Log | str, *, after: int, upto: int) -> set[date]:
+        """The days of events that the appends ``after < number <= upto`` touched."""
+        return {day for ingest in self._between(model, log, after, upto) for day in ingest.days}
+
+    def last_touched(self, model: str, log: Log | str, *, upto: int) -> dict[date, int]:
+        """For each day of events the last append, up to and with ``upto``, that touched it."""
+        return {day: ingest.number for ingest in self._between(model, log, 0, upto) for day in ingest.days}
+
+    def tidy(self, model: str, log: Log | str, *, most: int = _LOOSE_FILES) -> bool:
+        """Compact and vacuum when there are ``most`` files more than days; whether it was done."""
+        table = self._open(model, Log(log))
+        if table is None or len(table.file_uris()) - len(table.partitions()) < most:
+            return False
+        self.compact(model, log)
+        self.vacuum(model, log)
+        return True
+
+    def compact(self, model: str, log: Log | str) -> None:
+        """Merge the small files of each day. Reads and appends go on meanwhile; of two compactions one does nothing."""
+        table = self._open(model, Log(log))
+        if table is not None:
+            with _explained(model, Log(log), "could not be compacted"), contextlib.suppress(CommitFailedError):
+                table.optimize.compact()
+
+    def vacuum(self, model: str, log: Log | str, *, keep: timedelta = _KEEP) -> None:
+        """Remove the files that compaction replaced, or a dead writer left, more than ``keep`` ago (machine time)."""
+        table = self._open(model, Log(log))
+        if table is not None:
+            with _explained(model, Log(log), "could not be vacuumed"):
+                hours = math.ceil(keep / timedelta(hours=1))
+                table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
+
+    def _between(self, model: str, log: Log | str, after: int, upto: int) -> list[Ingest]:
+        return self.ingests.committed(model, Log(log), after=after, upto=upto)
+
+    def _write(self, model: str, log: Log, frame: pl.DataFrame, number: int) -> bool:
+        """Commit the rows in Delta; False when an earlier try, or a racer, had done so.
+
+        Delta accepts a repeated transaction in silence: it is read, and committed, on one handle, so that of two
+        racers one fails.
+        """
+        rows = frame.with_columns(ingest=pl.lit(number, dtype=pl.Int64))
+        transaction = Transaction(_application(number), 1)
+        for _ in range(_TRIES):
+            table = self._open(model, log) or self._create(model, log, rows)
+            if table.transaction_version(transaction.app_id) is not None:
+                return False
+            with contextlib.suppress(CommitFailedError):
+                properties = CommitProperties(app_transactions=[transaction])
+                write_deltalake(table, rows, mode="append", schema_mode="merge", commit_properties=properties)
+                return True
+        raise StorageError(f"{log} of {model} could not be appended to: others were quicker {_TRIES} times")
+
+    def _look(self, model: str, log: Log, number: int) -> tuple[int, list[date]]:
+        """How many rows Delta holds of an append, and of which days."""
+        table = self._open(model, log)
+        if table is None:
+            return 0, []
+        mine = pl.scan_delta(table, storage_options=self._options or None).filter(pl.col("ingest") == number)
+        counts = mine.group_by("day").len().collect()
+        return int(counts["len"].sum()), counts["day"].to_list()
+
+    def _open(self, model: str, log: Log) -> DeltaTable | None:
+        with _explained(model, log, "could not be opened"):
+            try:
+                return DeltaTable(self._uri(model, log), storage_options=self._options or None)
+            except TableNotFoundError:
+                return None
+
+    def _create(self, model: str, log: Log, rows: pl.DataFrame) -> DeltaTable:
+        """Create the table without a row, unless another process has done so meanwhile."""
+        uri = self._uri(model, log)
+        with contextlib.suppress(CommitFailedError):
+            write_deltalake(
+                uri, rows.clear(), mode="ignore", partition_by=["day"], configuration=_CONFIGURATION,
+                storage_options=self._options or None,
+            )  # fmt: skip
+        return DeltaTable(uri, storage_options=self._options or None)
+
+    def _uri(self, model: str, log: Log) -> str:
+        return f"{self._root}/{model}/{log}"
+
+
+def _application(number: int) -> str:
+    return f"ingest-{number}"
+
+
+def _extent(frame: pl.DataFrame) -> tuple[int, list[date]]:
+    """How many rows a frame has, and of which days."""
+    return frame.height, [] if frame.is_empty() else frame["day"].unique().to_list()
+
+
+def _between(since: datetime | None, until: datetime | None) -> Iterator[pl.Expr]:
+    """Conditions on event time; each also on the partition, so that other days are not opened."""
+    at, day = pl.col("event_at"), pl.col("day")
+    if since is not None:
+        yield day >= since.astimezone(UTC).date()
+        yield at.is_null() | (at >= since)
+    if until is not None:
+        yield day <= until.astimezone(UTC).date()
+        yield at.is_null() | (at < until)
+
+
+@contextlib.contextmanager
+def _explained(model: str, log: Log, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (DeltaError, OSError) as error:
+        raise _failed(model, log, what, error) from error
+
+
+def _failed(model: str, log: Log, what: str, error: Exception) -> StorageError:
+    why = str(error).splitlines()[0] if str(error) else type(error).__name__
+    mend = "check the setting `storage`, its disk and its rights"
+    return StorageError(f"the table {log} of {model} {what}", why=why, mend=mend)
