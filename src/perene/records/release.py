@@ -49,3 +49,17 @@ class ReleaseEvent:
     at: datetime
     actor: str
     why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivePeriod:
+    """How long a version was live: [since, until) in project time; ``until`` is None for the one that is live now."""
+
+    model: str
+    version: int
+    release: int
+    kind: str  # "release" or "rollback"
+    since: datetime
+    until: datetime | None
+    actor: str
+    why: str

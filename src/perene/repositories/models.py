@@ -108,7 +108,7 @@ class Models:
 
 def lock_model(connection: sa.Connection, name: str) -> RegisteredModel:
     """One model, kept from every other writer until the transaction ends. Raises NotFound."""
-    connection.execute(sa.select(_model.c.name).where(_model.c.name == name).with_for_update())
+    connection.scalar(sa.select(_model.c.name).where(_model.c.name == name).with_for_update())
     return _known(connection, name)
 
 

@@ -1,0 +1,79 @@
+"""Alerts: what a person should know. One fires per model and rule, however often its cause comes again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from perene.records.alert import Alert
+from perene.records.identity import digest_of
+from perene.repositories import audits
+from perene.storage import tables
+from perene.storage.database import Database
+
+_alert = tables.alert
+
+
+class Alerts:
+    """The alerts of a project."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def raise_(
+        self, model: str | None, rule: str, *, severity: str, what: str, why: str = "", mend: str = "", at: datetime
+    ) -> Alert:
+        """Raise an alert; one that fires already is counted up and tells its newest cause.
+
+        ``severity``: page or notice.
+        """
+        told = {"severity": severity, "what": what, "why": why, "mend": mend, "last_at": at}
+        first = {"fingerprint": _fingerprint(model, rule), "model": model, "rule": rule, "first_at": at, "count": 1}
+        try:
+            with self._database.write() as connection:
+                if not _again(connection, _fingerprint(model, rule), told):
+                    connection.execute(_alert.insert().values(**first, **told, state="firing"))
+                return _firing(connection, _fingerprint(model, rule))
+        except sa.exc.IntegrityError:  # another process raised it between our look and our line
+            with self._database.write() as connection:
+                _again(connection, _fingerprint(model, rule), told)
+                return _firing(connection, _fingerprint(model, rule))
+
+    def resolve(self, model: str | None, rule: str, *, at: datetime, actor: str = "perene", why: str = "") -> bool:
+        """Its cause is gone. Whether an alert was firing."""
+        fires = (_alert.c.fingerprint == _fingerprint(model, rule)) & (_alert.c.state == "firing")
+        with self._database.write() as connection:
+            was_firing = connection.execute(
+                _alert.update().where(fires).values(state="resolved", resolved_at=at)
+            ).rowcount
+            if was_firing:
+                about = "project" if model is None else f"model {model}"
+                audits.record(connection, "resolve", about, at=at, actor=actor, why=why, after={"rule": rule})
+            return bool(was_firing)
+
+    def list(self, *, state: str | None = None, model: str | None = None, limit: int | None = None) -> list[Alert]:
+        """The alerts, the newest cause first. ``state``: firing or resolved."""
+        query = sa.select(_alert).order_by(_alert.c.last_at.desc(), _alert.c.id.desc()).limit(limit)
+        if state is not None:
+            query = query.where(_alert.c.state == state)
+        if model is not None:
+            query = query.where(_alert.c.model == model)
+        with self._database.read() as connection:
+            return [Alert(**row) for row in connection.execute(query).mappings()]
+
+
+def _fingerprint(model: str | None, rule: str) -> str:
+    return digest_of({"model": model, "rule": rule})[:16]
+
+
+def _again(connection: sa.Connection, fingerprint: str, told: dict[str, object]) -> bool:
+    """Count a firing alert up; whether there was one."""
+    fires = (_alert.c.fingerprint == fingerprint) & (_alert.c.state == "firing")
+    counted = connection.execute(_alert.update().where(fires).values(count=_alert.c.count + 1, **told))
+    return bool(counted.rowcount)
+
+
+def _firing(connection: sa.Connection, fingerprint: str) -> Alert:
+    fires = (_alert.c.fingerprint == fingerprint) & (_alert.c.state == "firing")
+    return Alert(**connection.execute(sa.select(_alert).where(fires)).mappings().one())

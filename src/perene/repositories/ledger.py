@@ -1,0 +1,208 @@
+"""The release ledger's lines: what may follow what, and what they say together.
+
+Every function works in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from itertools import pairwise
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from perene.errors import Conflict, NotAllowed, NotFound
+from perene.records.release import LivePeriod, Release, ReleaseEvent, ReleaseState
+from perene.repositories import models
+from perene.storage import tables
+
+_release = tables.release
+_event = tables.release_event
+
+NEXT = {
+    ReleaseState.PROPOSED: {
+        ReleaseState.WAITING,
+        ReleaseState.APPROVED,
+        ReleaseState.REJECTED,
+        ReleaseState.SUPERSEDED,
+    },
+    ReleaseState.WAITING: {ReleaseState.APPROVED, ReleaseState.REJECTED, ReleaseState.SUPERSEDED},
+    ReleaseState.APPROVED: {ReleaseState.LIVE},
+    ReleaseState.LIVE: {ReleaseState.REPLACED, ReleaseState.ROLLED_BACK},
+    ReleaseState.REJECTED: set(),
+    ReleaseState.SUPERSEDED: set(),
+    ReleaseState.REPLACED: set(),
+    ReleaseState.ROLLED_BACK: set(),
+}
+OPEN = (ReleaseState.PROPOSED, ReleaseState.WAITING)
+
+
+class Deed(NamedTuple):
+    """Who did it, why, and when (project time)."""
+
+    actor: str
+    why: str
+    at: datetime
+
+
+_state = (
+    sa.select(_event.c.state)
+    .where(_event.c.release == _release.c.id)
+    .order_by(_event.c.id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_releases = sa.select(_release, _state.label("state"))
+
+
+def releases(connection: sa.Connection, *where: sa.ColumnElement[bool], limit: int | None = None) -> list[Release]:
+    """The releases that fit, newest first."""
+    rows = connection.execute(_releases.where(*where).order_by(_release.c.id.desc()).limit(limit)).mappings()
+    return [Release(**{**row, "state": ReleaseState(row["state"])}) for row in rows]
+
+
+def release_of(connection: sa.Connection, id: int) -> Release:
+    """One release. Raises NotFound."""
+    found = releases(connection, _release.c.id == id)
+    if not found:
+        raise NotFound(f"there is no release {id}", mend="perene release list")
+    return found[0]
+
+
+def locked(connection: sa.Connection, id: int) -> Release:
+    """One release, while no other writer can change its model's ledger. Raises NotFound."""
+    models.lock_model(connection, release_of(connection, id).model)
+    return release_of(connection, id)
+
+
+def in_state(state: ReleaseState) -> sa.ColumnElement[bool]:
+    """Releases whose newest line is ``state``."""
+    return _state == state
+
+
+def open_(connection: sa.Connection, model: str, version: int, *, deed: Deed, **values: object) -> Release:
+    """Write a release that has no line yet, pinned to the version's bundle and dataset as they are now."""
+    bundle, dataset_digest = pins(connection, model, version)
+    values |= {"bundle": bundle, "dataset_digest": dataset_digest}
+    write = _release.insert().values(model=model, version=version, created_at=deed.at, **values)
+    id = connection.scalars(write.returning(_release.c.id)).one()
+    first = ReleaseState.APPROVED if values["kind"] == "rollback" else ReleaseState.PROPOSED
+    _write(connection, id, model=model, version=version, state=first, deed=deed)
+    return release_of(connection, id)
+
+
+def append(connection: sa.Connection, release: Release, state: ReleaseState, *, deed: Deed) -> Release:
+    """Write a release's next line. Raises NotAllowed when it may not follow."""
+    if state not in NEXT[release.state]:
+        raise NotAllowed(
+            f"release {release.id} of {release.model} cannot become {state.value}",
+            why=f"it is {release.state.value}",
+            mend=f"perene release show {release.id}",
+        )
+    _write(connection, release.id, model=release.model, version=release.version, state=state, deed=deed)
+    return release_of(connection, release.id)
+
+
+def pins(connection: sa.Connection, model: str, version: int) -> tuple[str, str]:
+    """What an approval of a version is pinned to: the digests of its bundle and of the dataset that it learnt from."""
+    made = models.version_of(connection, model, version)
+    dataset = tables.dataset_version
+    digest = connection.scalar(
+        sa.select(dataset.c.digest).where(dataset.c.model == model, dataset.c.version == made.dataset)
+    )
+    return made.bundle, str(digest)
+
+
+def supersede(
+    connection: sa.Connection, release: Release, *, deed: Deed, states: Iterable[ReleaseState] = OPEN
+) -> None:
+    """Close the model's other releases in ``states``: ``release`` took their place."""
+    others = (_release.c.model == release.model, _release.c.id != release.id, _state.in_(list(states)))
+    for other in releases(connection, *others):
+        append(connection, other, ReleaseState.SUPERSEDED, deed=deed)
+
+
+def make_live(connection: sa.Connection, release: Release, *, before: ReleaseState, deed: Deed) -> Release:
+    """An approved release goes live. The one that was becomes ``before``; open ones, judged against it, are superseded."""
+    for old in releases(connection, _release.c.model == release.model, in_state(ReleaseState.LIVE)):
+        append(connection, old, before, deed=deed._replace(why=f"v{release.version} took its place"))
+    live = append(connection, release, ReleaseState.LIVE, deed=deed)
+    name = tables.model.c.name
+    connection.execute(tables.model.update().where(name == release.model).values(champion=release.version))
+    supersede(connection, live, deed=deed._replace(why=f"v{release.version} went live (release {release.id})"))
+    return live
+
+
+def refuse_stale(connection: sa.Connection, release: Release, *, bundle: str | None) -> None:
+    """Raise Conflict when what was reviewed is not what would be released."""
+    champion = models.lock_model(connection, release.model).champion
+    now = pins(connection, release.model, release.version)
+    why = ""
+    if bundle not in (None, release.bundle):
+        why = "the bundle that was reviewed is another one"
+    elif now != (release.bundle, release.dataset_digest):
+        why = "the version's bundle or dataset has changed since it was proposed"
+    elif champion != release.replaces:
+        why = f"it was judged against {_shown(release.replaces)}, and {_shown(champion)} is live now"
+    if why:
+        raise Conflict(
+            f"release {release.id} of {release.model} v{release.version} cannot be approved any more",
+            why=why,
+            mend=f"train again: perene train {release.model}",
+            code="approval-stale",
+        )
+
+
+def events(connection: sa.Connection, *where: sa.ColumnElement[bool]) -> list[ReleaseEvent]:
+    """The lines that fit, in the order of writing."""
+    rows = connection.execute(sa.select(_event).where(*where).order_by(_event.c.id)).mappings()
+    return [ReleaseEvent(**{**row, "state": ReleaseState(row["state"])}) for row in rows]
+
+
+def live_periods(connection: sa.Connection, model: str) -> list[LivePeriod]:
+    """Which version was live from when to when, oldest first."""
+    query = (
+        sa.select(_event, _release.c.kind)
+        .join(_release, _release.c.id == _event.c.release)
+        .where(_event.c.model == model, _event.c.state == ReleaseState.LIVE)
+        .order_by(_event.c.id)
+    )
+    rows = connection.execute(query).all()
+    return [
+        LivePeriod(
+            model=model,
+            version=row.version,
+            release=row.release,
+            kind=row.kind,
+            since=row.at,
+            until=None if following is None else following.at,
+            actor=row.actor,
+            why=row.why,
+        )
+        for row, following in pairwise([*rows, None])
+        if row is not None
+    ]
+
+
+def version_before(periods: Iterable[LivePeriod]) -> int | None:
+    """Where a rollback without a number goes: the version under the live one, not counting those rolled back from."""
+    stack: list[int] = []
+    for period in periods:
+        if period.kind == "rollback" and period.version in stack:
+            del stack[stack.index(period.version) + 1 :]
+        else:
+            stack.append(period.version)
+    return stack[-2] if len(stack) > 1 else None
+
+
+def _write(
+    connection: sa.Connection, release: int, *, model: str, version: int, state: ReleaseState, deed: Deed
+) -> None:
+    connection.execute(
+        _event.insert().values(release=release, model=model, version=version, state=state.value, **deed._asdict())
+    )
+
+
+def _shown(version: int | None) -> str:
+    return "no version" if version is None else f"v{version}"
