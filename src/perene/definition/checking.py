@@ -72,7 +72,9 @@ def _column(field: Field, given: pl.DataFrame, extra: Sequence[str]) -> tuple[pl
         return _absent(field, given.height, extra)
     came = given[field.name]
     fits = _fits(came.dtype, field.dtype)
-    column = came.cast(field.dtype, strict=False) if fits else pl.Series(field.name, [None] * came.len(), dtype=field.dtype)
+    column = (
+        came.cast(field.dtype, strict=False) if fits else pl.Series(field.name, [None] * came.len(), dtype=field.dtype)
+    )
     what = wrong(field) if fits else f"{wrong(field)}; the column is {_shown_type(came.dtype)}"
     whys: list[tuple[str, Flag]] = [(what, column.is_null() & came.is_not_null())]
     if not field.nullable:

@@ -37,7 +37,12 @@ _RULES: dict[str, tuple[str, ...]] = {
     "date": _BOUNDS,
 }
 # What else pydantic writes into a leaf that changes nothing, or says what is required below.
-_SILENT: dict[str, object] = {"strict": True, "microseconds_precision": "truncate", "allow_inf_nan": False, "tz_constraint": "aware"}
+_SILENT: dict[str, object] = {
+    "strict": True,
+    "microseconds_precision": "truncate",
+    "allow_inf_nan": False,
+    "tz_constraint": "aware",
+}
 _IGNORED = {"type", "metadata", "ref", "serialization", "expected", "cls", "members", "sub_type"}
 WORDS = {
     "str": "a text",
@@ -91,7 +96,9 @@ class Field:
         return facts | {"logged": self.logged, "pii": self.pii}
 
 
-def read_field(name: str, declared: Mapping[str, Any], *, definitions: Mapping[str, Any], logged: bool, pii: bool) -> Field:
+def read_field(
+    name: str, declared: Mapping[str, Any], *, definitions: Mapping[str, Any], logged: bool, pii: bool
+) -> Field:
     """The field that pydantic's schema of a model field declares.
 
     Raises:
@@ -119,7 +126,9 @@ def read_field(name: str, declared: Mapping[str, Any], *, definitions: Mapping[s
     return field
 
 
-def _leaf(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool, tuple[object, ...]]:
+def _leaf(
+    schema: Mapping[str, Any], definitions: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], bool, tuple[object, ...]]:
     nullable, default = False, ()
     while (kind := schema["type"]) in ("default", "nullable", "definition-ref"):
         if kind == "default":

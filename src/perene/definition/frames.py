@@ -88,7 +88,9 @@ def vector_back(value: Any) -> np.ndarray[Any, np.dtype[Any]]:
         return np.asarray(value, dtype=object if uneven else None)
     if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
         return np.asarray(value)
-    raise DataError(f"{type(value).__name__} holds no values", mend="return an array or a series with one value per row")
+    raise DataError(
+        f"{type(value).__name__} holds no values", mend="return an array or a series with one value per row"
+    )
 
 
 def series_back(value: Any) -> pl.Series:
@@ -96,7 +98,9 @@ def series_back(value: Any) -> pl.Series:
     if isinstance(value, pl.Series):
         return value.cast(pl.String)
     if technology(value) == "pandas":
-        return pl.Series([None if item is None or item != item else str(item) for item in value.tolist()], dtype=pl.String)
+        return pl.Series(
+            [None if item is None or item != item else str(item) for item in value.tolist()], dtype=pl.String
+        )
     return pl.Series(vector_back(value).tolist(), strict=False).cast(pl.String)
 
 
@@ -110,4 +114,3 @@ def _installed(convert: Callable[[], Any]) -> Any:
             mend="pip install pandas pyarrow, or annotate the hook with polars' or numpy's types",
             code="missing-package",
         ) from error
-

@@ -70,14 +70,24 @@ def gate(
     if not (isinstance(alpha, float) and 0 < alpha < 0.5):
         wrong.append(f"gate(alpha={alpha!r}) is not a number between 0 and 0.5")
     if not (isinstance(min_days, int) and min_days >= 2):
-        wrong.append(f"gate(min_days={min_days!r}) is not a whole number of at least 2: the interval is taken over days")
+        wrong.append(
+            f"gate(min_days={min_days!r}) is not a whole number of at least 2: the interval is taken over days"
+        )
     size = None
     try:
         size = None if margin is None else read_margin(margin)
     except ValueError as error:
         wrong.append(f"gate(margin={margin!r}) {error}")
     mistakes = tuple(Mistake(where="", what=what) for what in wrong)
-    return Gate(metric=metric, margin=size, rule=rule, on_deadline=on_deadline, alpha=alpha, min_days=min_days, mistakes=mistakes)
+    return Gate(
+        metric=metric,
+        margin=size,
+        rule=rule,
+        on_deadline=on_deadline,
+        alpha=alpha,
+        min_days=min_days,
+        mistakes=mistakes,
+    )
 
 
 def read_margin(text: str | float) -> Margin:
@@ -90,7 +100,9 @@ def read_margin(text: str | float) -> Margin:
     try:
         value = float(text.strip().removesuffix("%")) if isinstance(text, str) else float(text)
     except (TypeError, ValueError) as error:
-        raise ValueError('is not a margin: write "5%" of the champion\'s score, or a number in the metric\'s unit') from error
+        raise ValueError(
+            "is not a margin: write \"5%\" of the champion's score, or a number in the metric's unit"
+        ) from error
     if not (isfinite(value) and value > 0):
         raise ValueError("is not positive")
     return Margin(value=value / 100 if relative else value, relative=relative)

@@ -84,7 +84,9 @@ class Hook:
         Raises:
             DeclarationError: what it returned is of another kind or length than its rows.
         """
-        returned = self.function(**{name: self._handed(name, available[name]) for name in self.parameters if name in available})
+        returned = self.function(
+            **{name: self._handed(name, available[name]) for name in self.parameters if name in available}
+        )
         try:
             return self._back(returned, _height(available))
         except DataError as error:

@@ -34,7 +34,9 @@ def _reserved(name: str) -> Any:
     """A decorator whose name is kept for later: using it is a mistake that says so."""
 
     def reserved(self: Model, function: Any = None, /, *parts: object, **options: object) -> Any:
-        self._mistakes.append(Mistake(where=place_of_caller(1), what=f".{name} is reserved for a later version", mend="take it away"))
+        self._mistakes.append(
+            Mistake(where=place_of_caller(1), what=f".{name} is reserved for a later version", mend="take it away")
+        )
         return function if callable(function) else lambda decorated: decorated
 
     reserved.__doc__ = f"Reserved: ``.{name}`` comes in a later version."
@@ -279,7 +281,12 @@ class Model:
     def _take(self, terms: Terms) -> None:
         self._terms = terms
         self.name, self.row, self.key, self.at = terms.name, terms.row, terms.key, terms.at
-        self.asked, self.train_on, self.test_on, self.revisit = terms.asked, terms.train_on, terms.test_on, terms.revisit
+        self.asked, self.train_on, self.test_on, self.revisit = (
+            terms.asked,
+            terms.train_on,
+            terms.test_on,
+            terms.revisit,
+        )
         self.every, self.release, self.owner = terms.every, terms.release, terms.owner
         self.max_bad, self.log_features = terms.max_bad, terms.log_features
         if terms.schema is not None:

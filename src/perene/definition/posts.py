@@ -58,7 +58,9 @@ def _numbers(hook: Hook, after: Array, before: Array, *, same_shape: bool) -> Ar
     try:
         numbers = after.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise hook.refused(f"returned {after.dtype}, not numbers", mend="name another type of answer in the return annotation") from error
+        raise hook.refused(
+            f"returned {after.dtype}, not numbers", mend="name another type of answer in the return annotation"
+        ) from error
     if same_shape and numbers.shape != before.shape:
         raise hook.refused(f"returned shape {numbers.shape} for {before.shape}")
     return numbers

@@ -69,7 +69,9 @@ class RowSchema:
             raise DeclarationError(f"the Row {self.name} is declared wrong", tuple(mistakes))
         self.fields: tuple[Field, ...] = tuple(fields)
         self.polars: dict[str, pl.DataType] = {field.name: field.dtype for field in fields}
-        facts = json.dumps([field.facts() for field in fields], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        facts = json.dumps(
+            [field.facts() for field in fields], sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        )
         self.digest: str = hashlib.sha256(facts.encode()).hexdigest()
 
     def __reduce__(self) -> tuple[type[RowSchema], tuple[type[Row]]]:
@@ -146,7 +148,8 @@ class RowSchema:
 
 def _validator(fields: tuple[Field, ...], *, json: bool) -> SchemaValidator:
     members = {
-        field.name: core_schema.typed_dict_field(field.validator(json=json), required=field.required) for field in fields
+        field.name: core_schema.typed_dict_field(field.validator(json=json), required=field.required)
+        for field in fields
     }
     row = core_schema.typed_dict_schema(members, strict=True, extra_behavior="forbid")
     return SchemaValidator(core_schema.list_schema(row, strict=True))

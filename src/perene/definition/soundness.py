@@ -56,18 +56,27 @@ def _of_row(terms: Terms) -> Iterator[tuple[str, str]]:
         yield f'at="{terms.at}" is not an instant', f"declare {terms.at}: AwareDatetime"
     for name in (terms.label.name, terms.label.known_at) if terms.label else ():
         if name in schema:
-            yield f"{name} is known only after the prediction, but it is a field of {schema.name}", f"take {name} out of the Row"
+            yield (
+                f"{name} is known only after the prediction, but it is a field of {schema.name}",
+                f"take {name} out of the Row",
+            )
 
 
 def _named(schema: RowSchema, argument: str, name: object) -> Iterator[tuple[str, str]]:
     if name not in schema:
-        yield f"{argument} names {name!r}, which is no field of {schema.name}{did_you_mean(str(name), schema.polars)}", ""
+        yield (
+            f"{argument} names {name!r}, which is no field of {schema.name}{did_you_mean(str(name), schema.polars)}",
+            "",
+        )
         return
     field = schema[str(name)]
     if field.nullable:
         yield f"the {argument} field {name} may be null", "take | None away"
     if not field.logged:
-        yield f"the {argument} field {name} is Log(False), but every logged prediction says what it is about", "take Log(False) away"
+        yield (
+            f"the {argument} field {name} is Log(False), but every logged prediction says what it is about",
+            "take Log(False) away",
+        )
 
 
 def _of_windows(terms: Terms) -> Iterator[tuple[str, str]]:
@@ -114,7 +123,10 @@ def _of_gate(model: Model, terms: Terms, label: Label) -> Iterator[tuple[str, st
     declared = [hook.name for hook in model.metrics]
     known = (*declared, *built_in(label))
     if terms.gate.metric is None and len(declared) > 1:
-        yield f"the model has {len(declared)} metrics, and its gate does not say which decides", f'gate=gate(metric="{declared[0]}")'
+        yield (
+            f"the model has {len(declared)} metrics, and its gate does not say which decides",
+            f'gate=gate(metric="{declared[0]}")',
+        )
     if terms.gate.metric is not None and terms.gate.metric not in known:
         hint = did_you_mean(terms.gate.metric, known)
         yield f'gate(metric="{terms.gate.metric}") is not a metric of this model{hint}', f"there are {', '.join(known)}"

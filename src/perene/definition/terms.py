@@ -92,7 +92,10 @@ class _Reader:
     def part(self, name: str, value: Any, kind: type[Any]) -> Any:
         """A Label or a Gate, with the mistakes that it noted when it was made."""
         if not isinstance(value, kind):
-            self.wrong(f"{name}={value!r} is not a {kind.__name__}", f"{name}={kind.__name__.lower()}(…)" if kind is Gate else "")
+            self.wrong(
+                f"{name}={value!r} is not a {kind.__name__}",
+                f"{name}={kind.__name__.lower()}(…)" if kind is Gate else "",
+            )
             return None
         for mistake in value.mistakes:
             self.wrong(mistake.what, mistake.mend)
@@ -133,7 +136,9 @@ def read_terms(where: str, given: dict[str, Any]) -> tuple[Terms, list[Mistake]]
 def _key(reader: _Reader, key: Any) -> tuple[str, ...]:
     names = (key,) if isinstance(key, str) else tuple(key) if isinstance(key, list | tuple) else ()
     if not names or not all(isinstance(name, str) for name in names):
-        reader.wrong(f"key={key!r} is not a list of fields", 'name the fields that say which thing a row is about: key=["id"]')
+        reader.wrong(
+            f"key={key!r} is not a list of fields", 'name the fields that say which thing a row is about: key=["id"]'
+        )
         return ()
     if len(set(names)) < len(names):
         reader.wrong(f"key={key!r} names a field twice")
@@ -142,7 +147,9 @@ def _key(reader: _Reader, key: Any) -> tuple[str, ...]:
 
 def _share(reader: _Reader, value: Any) -> float:
     try:
-        share = float(value.strip().removesuffix("%")) / 100 if isinstance(value, str) and "%" in value else float(value)
+        share = (
+            float(value.strip().removesuffix("%")) / 100 if isinstance(value, str) and "%" in value else float(value)
+        )
     except (TypeError, ValueError):
         share = -1.0
     if not 0 <= share <= 1:

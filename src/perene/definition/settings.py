@@ -1,0 +1,171 @@
+"""The settings of a project: perene.toml, its environments, and variables that overlay them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from perene.definition.keys import ATTRIBUTES, read_value, typed_as_toml
+from perene.definition.refusals import did_you_mean
+from perene.errors import Mistake, SettingsError
+
+FILE = "perene.toml"
+ENVIRONMENT = "dev"
+PREFIX = "PERENE__"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What operates a project. ``overrides`` holds, by model, the terms that the settings change."""
+
+    project: str
+    environment: str
+    models: tuple[str, ...] = ("models/*.py",)
+    database: str = field(default="sqlite:///.perene/perene.db", repr=False)  # its URL may hold a password
+    storage: str = ".perene/store"
+    engine: str = "local"
+    host: str = "127.0.0.1"
+    port: int = 8780
+    on_log_failure: str = "answer"
+    durability: str = "group"
+    journal_rows: int = 5000
+    journal_seconds: float = 60.0
+    speed: float = 1.0
+    bundle_include: tuple[str, ...] = ()
+    overrides: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def load_settings(folder: Path, *, environment: str | None, variables: Mapping[str, str]) -> Settings:
+    """The settings of the project in a folder.
+
+    A variable such as ``PERENE__SERVE__PORT`` wins over ``[env.NAME]``, which wins over the file's own keys and the defaults.
+    ``NAME`` is the environment given, else the variable ``PERENE_ENV``, else ``dev``. Relative paths are taken from the folder.
+
+    Raises:
+        SettingsError: with every unknown key and wrong value, each by its dotted key.
+    """
+    text, where = _read(folder)
+    name = environment or variables.get("PERENE_ENV") or ENVIRONMENT
+    mistakes: list[Mistake] = []
+    layers = _layers(text)
+    if name != ENVIRONMENT and name not in layers:
+        hint = did_you_mean(name, [known for known in layers if known])
+        mistakes.append(Mistake(where=where, what=f"there is no [env.{name}]{hint}"))
+    values: dict[str, Any] = {}
+    for layer, settings in layers.items():
+        prefix = f"env.{layer}." if layer else ""
+        read = {key: read_value(f"{prefix}{key}", key, value, mistakes=mistakes) for key, value in settings.items()}
+        if layer in ("", name):
+            values |= read
+    for variable, key in _keys_of(variables):
+        values[key] = read_value(variable, key, typed_as_toml(key, variables[variable]), mistakes=mistakes)
+    if mistakes:
+        raise SettingsError(f"{where} is not right", tuple(mistakes))
+    return _settings(folder, name, values)
+
+
+def find_project(start: Path) -> Path:
+    """The folder of the project that a folder lies in: the nearest one above with perene.toml or ``[tool.perene]``.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    for folder in (start.resolve(), *start.resolve().parents):
+        if (folder / FILE).is_file() or _in_pyproject(folder) is not None:
+            return folder
+    mistake = Mistake(where=str(start), what=f"no {FILE} here or in a folder above")
+    raise SettingsError("this is no perene project", (mistake,), mend="perene init")
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], str]:
+    """The settings' text, and the file that holds it."""
+    pyproject = _in_pyproject(folder)
+    file = folder / FILE
+    if not file.is_file():
+        if pyproject is None:
+            mistake = Mistake(where=str(folder), what=f"there is no {FILE}")
+            raise SettingsError("this is no perene project", (mistake,), mend="perene init")
+        return pyproject, "pyproject.toml"
+    if pyproject is not None:
+        mistake = Mistake(where="pyproject.toml: tool.perene", what=f"{FILE} is there too, and only one can hold")
+        raise SettingsError("the project has its settings twice", (mistake,), mend=f"move [tool.perene] into {FILE}")
+    return _parsed(file), FILE
+
+
+def _in_pyproject(folder: Path) -> dict[str, Any] | None:
+    file = folder / "pyproject.toml"
+    tool = _parsed(file).get("tool", {}) if file.is_file() else {}
+    return tool.get("perene") if isinstance(tool, dict) else None
+
+
+def _parsed(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file.name} is not TOML", (Mistake(where=file.name, what=str(error)),)) from error
+    except OSError as error:
+        raise SettingsError(f"{file.name} cannot be read", (Mistake(where=file.name, what=str(error)),)) from error
+
+
+def _layers(text: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The dotted keys and values of the file's own settings ("") and of each environment."""
+    environments = text.get("env", {})
+    tables = (
+        {name: table for name, table in environments.items() if isinstance(table, dict)}
+        if isinstance(environments, dict)
+        else {}
+    )
+    own = {key: value for key, value in text.items() if key != "env"}
+    if not isinstance(environments, dict):
+        own["env"] = environments
+    else:
+        own |= {f"env.{name}": value for name, value in environments.items() if name not in tables}
+    return {"": dict(_flat("", own))} | {name: dict(_flat("", table)) for name, table in tables.items()}
+
+
+def _flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(f"{prefix}{name}.", value)
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _keys_of(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The variables that are settings, and the keys that they name: two underscores are a dot; models have hyphens."""
+    for variable in sorted(variables):
+        if not variable.startswith(PREFIX):
+            continue
+        parts = variable.removeprefix(PREFIX).lower().split("__")
+        if parts[0] == "model" and len(parts) == 3:
+            parts[1] = parts[1].replace("_", "-")
+        yield variable, ".".join(parts)
+
+
+def _settings(folder: Path, environment: str, values: dict[str, Any]) -> Settings:
+    overrides: dict[str, dict[str, object]] = {}
+    named: dict[str, Any] = {}
+    for key, value in values.items():
+        if key.startswith("model."):
+            _, model, setting = key.split(".")
+            overrides.setdefault(model, {})[setting] = value
+        else:
+            named[ATTRIBUTES.get(key, key.rpartition(".")[2])] = value
+    named.setdefault("project", folder.resolve().name)
+    settings = Settings(environment=environment, overrides=MappingProxyType(overrides), **named)
+    return _rooted(settings, folder.resolve())
+
+
+def _rooted(settings: Settings, folder: Path) -> Settings:
+    """Settings whose relative paths are taken from the project's folder."""
+    database, storage = settings.database, settings.storage
+    scheme, mark, path = database.partition(":///")
+    if mark and scheme.startswith("sqlite") and path and not path.startswith((":memory:", "/")):
+        database = f"{scheme}:///{folder / path}"
+    if "://" not in storage:
+        storage = str(folder / storage)
+    return replace(settings, database=database, storage=storage)
