@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from perene.definition.model import Model
 from perene.errors import PereneError, StorageError
-from perene.pipelines.serving import AnsweredRow, PredictionLog, answered_row, envelope_of
+from perene.pipelines.serving import AnsweredRow, answered_row, envelope_of
 from perene.pipelines.truths import truth_of, truths_frame
+from perene.repositories.predictions import Predictions
+from perene.repositories.truths import Truths
 from perene.storage.database import Database
 from perene.storage.journal import Entry, JournalFile, orphans
 from perene.storage.tables import given_id
@@ -36,13 +40,20 @@ class Drained:
     failures: list[PereneError] = field(default_factory=list)
 
 
+class KnownId(NamedTuple):
+    """A given id that the lake knows: the digest of its row, and the day of its event."""
+
+    row_digest: str
+    day: date
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logs:
     """Where drained lines go."""
 
     models: Mapping[str, Model]
-    predictions: PredictionLog
-    truths: PredictionLog
+    predictions: Predictions
+    truths: Truths
     database: Database
 
 
@@ -94,7 +105,7 @@ def _drain_predictions(
     model: Model, lines: Sequence[AnsweredRow], file: JournalFile, logs: Logs, done: Drained
 ) -> None:
     given = {line.prediction_id for line in lines if line.row_digest}
-    before = known_digests(logs.database, model.name, given)
+    before = known_ids(logs.database, model.name, given)
     kept: dict[str, AnsweredRow] = {}
     for line in lines:
         if line.prediction_id not in before:
@@ -108,16 +119,14 @@ def _drain_predictions(
         done.again[model.name] = done.again.get(model.name, 0) + again
 
 
-def known_digests(database: Database, model: str, ids: set[str]) -> dict[str, str]:
-    """The row digests of those ids that callers gave before and the lake holds."""
+def known_ids(database: Database, model: str, ids: set[str]) -> dict[str, KnownId]:
+    """Those of the ids that callers gave before and whose prediction the lake holds."""
     wanted = sorted(ids)
-    found: dict[str, str] = {}
+    found: dict[str, KnownId] = {}
     for part in (wanted[i : i + _PART] for i in range(0, len(wanted), _PART)):
-        query = sa.select(given_id.c.prediction_id, given_id.c.row_digest).where(
-            given_id.c.model == model, given_id.c.prediction_id.in_(part)
-        )
+        query = sa.select(given_id).where(given_id.c.model == model, given_id.c.prediction_id.in_(part))
         with database.read() as connection:
-            found |= {row.prediction_id: row.row_digest for row in connection.execute(query)}
+            found |= {r.prediction_id: KnownId(r.row_digest, r.day) for r in connection.execute(query)}
     return found
 
 

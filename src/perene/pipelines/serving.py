@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -15,6 +14,7 @@ import polars as pl
 from perene.definition.model import Model
 from perene.pipelines.predictor import Output, Predictor
 from perene.records.identity import identity, new_id, new_ids
+from perene.repositories.predictions import Predictions
 from perene.storage.envelope import INSTANT, keys, predictions_columns
 from perene.storage.journal import Entry, JournalReader
 
@@ -160,12 +160,6 @@ def row_digest(row: Mapping[str, object]) -> str:
     return hashlib.sha256(msgspec.json.encode(row, order="sorted")).hexdigest()
 
 
-class PredictionLog(Protocol):
-    """Where lines of the prediction log go. A repeat with the same source is the same append."""
-
-    def append(self, model: Model, frame: pl.DataFrame, source: str) -> object: ...
-
-
 def serve_bulk(
     predictor: Predictor,
     rows: pl.DataFrame,
@@ -173,7 +167,7 @@ def serve_bulk(
     model: Model,
     predicted_at: Times,
     recorded_at: datetime,
-    log: PredictionLog | None = None,
+    log: Predictions | None = None,
     source: str | None = None,
     mode: str = "online",
 ) -> pl.DataFrame:

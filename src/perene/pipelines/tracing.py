@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from perene.definition.model import Model
 from perene.pipelines.serving import answered_row, envelope_of
+from perene.repositories.predictions import Predictions
 from perene.storage.journal import JournalReader
 
 
-class DrainedPredictions(Protocol):
-    """What the lake knows of predictions."""
-
-    def get(self, model: Model | None, prediction_id: str) -> dict[str, object] | None: ...
-
-
 def find_prediction(
-    model: Model, prediction_id: str, *, journals: JournalReader, predictions: DrainedPredictions
+    model: Model, prediction_id: str, *, journals: JournalReader, predictions: Predictions
 ) -> dict[str, object] | None:
-    """A prediction's line of the log; None when there is none.
+    """A prediction's line of the log, with ``model``; None when there is none.
 
     The journals are read before the lake: what is drained in between is found in the lake.
     """
     waiting = journals.find(model.name, [prediction_id])
     if waiting:
-        return envelope_of(model, [answered_row(waiting[prediction_id])]).to_dicts()[0]
+        return {"model": model.name, **envelope_of(model, [answered_row(waiting[prediction_id])]).row(0, named=True)}
     return predictions.get(model, prediction_id)

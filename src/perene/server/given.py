@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import date
+
+import polars as pl
 
 from perene.definition.model import Model
 from perene.errors import Conflict
-from perene.pipelines.drain import known_digests
-from perene.pipelines.serving import answered_row
-from perene.pipelines.tracing import DrainedPredictions
+from perene.pipelines.drain import known_ids
+from perene.pipelines.serving import AnsweredRow, answered_row
+from perene.repositories.predictions import Predictions
 from perene.storage.database import Database
 from perene.storage.journal import JournalReader
 
@@ -33,7 +36,7 @@ class GivenIds:
     The journals come first: a line leaves them only when the database and the lake have it.
     """
 
-    def __init__(self, journals: JournalReader, database: Database, predictions: DrainedPredictions) -> None:
+    def __init__(self, journals: JournalReader, database: Database, predictions: Predictions) -> None:
         self._journals = journals
         self._database = database
         self._predictions = predictions
@@ -44,28 +47,27 @@ class GivenIds:
         if len(ids) < len(wanted):
             raise TwiceInBatch
         waiting = {id_: answered_row(body) for id_, body in self._journals.find(model.name, ids).items()}
-        drained = known_digests(self._database, model.name, ids - set(waiting))
+        drained = known_ids(self._database, model.name, ids - set(waiting))
         found: dict[int, Given] = {}
         for place, given in wanted.items():
-            before = waiting[given.id].row_digest if given.id in waiting else drained.get(given.id)
+            before = waiting.get(given.id) or drained.get(given.id)
             if before is None:
                 found[place] = given
                 continue
-            if before != given.digest:
+            if before.row_digest != given.digest:
                 what = f"prediction {given.id} of {model.name} belongs to another row"
                 raise Conflict(what, why="a prediction id stands for one row", mend="give each row an id of its own")
-            if given.id in waiting:
-                line = waiting[given.id]
-                found[place] = replace(given, logged=(line.model_version, line.final))
+            if isinstance(before, AnsweredRow):
+                found[place] = replace(given, logged=(before.model_version, before.final))
             else:
-                found[place] = replace(given, logged=self._drained(model, given.id))
+                found[place] = replace(given, logged=self._drained(model, given.id, before.day))
         return found
 
-    def _drained(self, model: Model, prediction_id: str) -> tuple[int, object]:
-        line = self._predictions.get(model, prediction_id)
-        if line is None:
+    def _drained(self, model: Model, prediction_id: str, day: date) -> tuple[int, object]:
+        lines = self._predictions.scan(model, days=[day]).filter(pl.col("prediction_id") == prediction_id)
+        found = lines.select("model_version", "final").collect()
+        if found.is_empty():
             what = f"prediction {prediction_id} of {model.name} was answered, but its line has been removed"
             raise Conflict(what, mend="ask with another prediction id")
-        version = line["model_version"]
-        assert isinstance(version, int)
-        return version, line["final"]
+        version, final = found.row(0)
+        return version, final

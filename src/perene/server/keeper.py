@@ -110,7 +110,7 @@ class Keeper:
         if failed:
             self._failed_at = now
         elif self._drain_broken:
-            self._quietly(lambda: self._app.alerts.resolve(None, "drain-failed", self._app.time.now()))
+            self._quietly(lambda: self._app.alerts.resolve(None, "drain-failed", at=self._app.time.now()))
         self._drain_broken = failed
 
     def _report(self, done: Drained) -> None:
@@ -138,7 +138,9 @@ class Keeper:
     def _alert(self, model: str | None, rule: str, what: str, *, why: str, mend: str, page: bool = True) -> bool:
         severity = "page" if page else "notice"
         return self._quietly(
-            lambda: self._app.alerts.raise_(model, rule, severity, what, why, mend, self._app.time.now())
+            lambda: self._app.alerts.raise_(
+                model, rule, severity=severity, what=what, why=why, mend=mend, at=self._app.time.now()
+            )
         )
 
     def _beat(self) -> None:
@@ -146,7 +148,7 @@ class Keeper:
         self._quietly(
             lambda: self._app.servers.beat(
                 self._journal.writer,
-                self._address,
+                address=self._address,
                 serves=dict(self._serves()),
                 lost=self._losses.total,
                 drained_at=self.drained_at,

@@ -92,13 +92,14 @@ class Roster:
         why = error.what if isinstance(error, PereneError) else f"{type(error).__name__}: {error}"
         mend = f"perene release rollback {name}, or mend the bundle"
         try:
-            self._app.alerts.raise_(name, "load-failed", "page", what, why, mend, self._app.time.now())
+            now = self._app.time.now()
+            self._app.alerts.raise_(name, "load-failed", severity="page", what=what, why=why, mend=mend, at=now)
         except PereneError as unreachable:
             log.warning("alert_not_raised why=%s", unreachable)
 
     def _settle(self, name: str) -> None:
         try:
-            self._app.alerts.resolve(name, "load-failed", self._app.time.now())
+            self._app.alerts.resolve(name, "load-failed", at=self._app.time.now())
         except PereneError as unreachable:
             log.warning("alert_not_resolved why=%s", unreachable)
 
