@@ -14,7 +14,8 @@ from typing import TextIO
 
 from perene.errors import PereneError
 
-GRACE_S = 20.0  # what a process gets to finish what it took before it is killed
+GRACE_S = 20.0  # what a process gets to finish what it took
+_LAST_GRACE_S = 3.0
 _SETTLED_S = 10.0  # one that ran this long is started again when it ends; an earlier end would repeat itself
 _PAUSE_S = 0.1
 _WITH_PARENT = "PERENE_WITH_PARENT"
@@ -32,7 +33,7 @@ def end_with_parent() -> None:
         return
 
     def watch() -> None:
-        while sys.stdin.buffer.raw.read(1):  # type: ignore[attr-defined]
+        while os.read(sys.stdin.fileno(), 1):
             pass
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -67,7 +68,7 @@ class Children:
 
         Raises:
             ProcessEnded: one ended by itself soon after its start.
-            KeyboardInterrupt: ``force`` was called while they were finishing.
+            KeyboardInterrupt: ``stop`` was called again while they were finishing.
         """
         try:
             for name in self.commands:
@@ -114,23 +115,26 @@ class Children:
         self._start(child.name)
 
     def _end(self) -> None:
-        for child in self._children.values():
-            if child.process.poll() is None:
+        for grace_s in (self.grace_s, _LAST_GRACE_S):  # asked a second time, a worker leaves its run where it stands
+            for child in self._running():
                 child.process.terminate()
-        until = time.monotonic() + self.grace_s
+            self._wait(grace_s)
+        for child in self._running():
+            self._write(child.name, "did not stop and is killed; its work goes on at the next start")
+            child.process.kill()
+            child.process.wait()
         for child in self._children.values():
-            try:
-                child.process.wait(max(until - time.monotonic(), _PAUSE_S))
-            except subprocess.TimeoutExpired:
-                self._write(
-                    child.name,
-                    f"did not finish within {self.grace_s:.0f} s and is killed; its work goes on at the next start",
-                )
-                child.process.kill()
-                child.process.wait()
             child.reader.join(timeout=1)
             if child.process.stdin:
                 child.process.stdin.close()
+
+    def _running(self) -> list[_Child]:
+        return [child for child in self._children.values() if child.process.poll() is None]
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while self._running() and time.monotonic() < until:
+            time.sleep(_PAUSE_S / 2)
 
     def _read(self, name: str, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None

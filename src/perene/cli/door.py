@@ -39,10 +39,10 @@ class Door:
         return os.environ.get("PERENE_ACTOR") or getpass.getuser()
 
     def folder(self) -> Path:
-        """The project's folder: --project, or the nearest one with a perene.toml from here upwards."""
-        from perene.definition.project import find_project
+        """The project's folder: that of --project, else the nearest one with a perene.toml from here upwards."""
+        from perene.definition.settings import find_project
 
-        return find_project(Path(self._project) if self._project else Path.cwd())
+        return Path(self._project).resolve() if self._project else find_project(Path.cwd())
 
     def project(self) -> Project:
         """The project, loaded and checked; nothing is opened or written."""

@@ -1,0 +1,61 @@
+"""``perene alert``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from perene.cli.door import Door
+from perene.cli.options import limit_option, model_if_given
+from perene.cli.output import Column
+from perene.cli.verbs import Noun, Verb
+from perene.cli.words import ago, state, tone_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from perene.records.alert import Alert
+
+
+@click.group("alert", cls=Noun)
+def command() -> None:
+    """What someone should know."""
+
+
+@command.command(
+    "list",
+    cls=Verb,
+    examples="""
+      perene alert list                  what is firing
+      perene alert list late-arrival
+      perene alert list --all            resolved ones too
+    """,
+)
+@model_if_given
+@click.option("--all", "resolved", is_flag=True, help="Show resolved alerts too.")
+@limit_option
+@click.pass_obj
+def list_alerts(door: Door, model: str | None, resolved: bool, limit: int) -> None:
+    """List alerts, those that fire now unless --all is given."""
+    app = door.app()
+    alerts = app.alerts.list(state=None if resolved else "firing", model=model, limit=limit)
+    door.out.table(
+        "alert.list", alerts, columns=_columns(app.time.now()), id_of=lambda a: a.id, empty="● nothing is firing"
+    )
+    for alert in alerts:
+        if alert.state == "firing" and alert.mend:
+            door.out.next(f"{alert.mend}   ({alert.model or 'project'}, {alert.rule})")
+
+
+def _columns(now: datetime) -> list[Column[Alert]]:
+    return [
+        Column(title="alert", value=lambda a: a.id, right=True),
+        Column(title="state", value=lambda a: a.state, text=lambda a: state(a.state), tone=lambda a: tone_of(a.state)),
+        Column(title="model", value=lambda a: a.model),
+        Column(title="rule", value=lambda a: a.rule),
+        Column(title="severity", value=lambda a: a.severity),
+        Column(title="first", value=lambda a: a.first_at, text=lambda a: ago(a.first_at, now)),
+        Column(title="times", value=lambda a: a.count, right=True),
+        Column(title="what", value=lambda a: a.what),
+    ]

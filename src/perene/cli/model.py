@@ -1,0 +1,173 @@
+"""``perene model``: models, their versions, and holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from perene.cli.door import Door
+from perene.cli.options import limit_option, model_argument, why_option
+from perene.cli.output import Column
+from perene.cli.verbs import Noun, Verb
+from perene.cli.words import counted, instant, number, size, version
+
+if TYPE_CHECKING:
+    from perene.app import App
+    from perene.records.model import ModelVersion, RegisteredModel
+
+
+@click.group("model", cls=Noun)
+def command() -> None:
+    """Models and their versions."""
+
+
+@command.command(
+    "list",
+    cls=Verb,
+    examples="""
+      perene model list
+      perene model list -q        the names only
+    """,
+)
+@click.pass_obj
+def list_models(door: Door) -> None:
+    """List models, with the version that is live."""
+    app = door.app()
+    columns: list[Column[RegisteredModel]] = [
+        Column(title="model", value=lambda m: m.name),
+        Column(title="live", value=lambda m: m.champion, text=lambda m: version(m.champion)),
+        Column(title="since", value=lambda m: m.created_at, text=lambda m: instant(m.created_at)),
+        Column(title="hold", value=lambda m: m.held_why, text=lambda m: f"◐ {m.held_why}" if m.held_at else "-"),
+    ]
+    door.out.table("model.list", app.models.list(), columns=columns, id_of=lambda m: m.name, empty="no models yet")
+
+
+@command.command(
+    "show",
+    cls=Verb,
+    examples="""
+      perene model show late-arrival
+      perene model show late-arrival --version 3
+      perene model show late-arrival --json        with its declaration
+    """,
+)
+@model_argument
+@click.option("--version", "wanted", type=int, metavar="V", help="The version to show (default: the live one).")
+@click.pass_obj
+def show_model(door: Door, model: str, wanted: int | None) -> None:
+    """Show a model, and the version that is live or asked for."""
+    app = door.app()
+    found = app.models.get(model)
+    live = app.models.champion(model) if wanted is None else app.models.version(model, wanted)
+    fields: list[tuple[str, object]] = [
+        ("model", found.name),
+        ("live", version(found.champion)),
+        ("hold", f"{found.held_why} ({found.held_by}, {instant(found.held_at)})" if found.held_at else "no"),
+        *(_of_version(live) if live else []),
+        ("versions", ", ".join(version(v.version) for v in app.models.versions(model, limit=10)) or "none yet"),
+    ]
+    door.out.record("model", {"model": found, "version": live}, fields, id=found.name)
+    door.out.next(f"perene model history {model}" if live else f"perene train {model}")
+
+
+@command.command(
+    "history",
+    cls=Verb,
+    examples="""
+      perene model history late-arrival
+      perene model history late-arrival --limit 100 --json
+    """,
+)
+@model_argument
+@limit_option
+@click.pass_obj
+def show_history(door: Door, model: str, limit: int) -> None:
+    """Show everything that happened to a model, newest first: releases, verdicts, holds."""
+    app = door.app()
+    app.models.get(model)
+    columns: list[Column[_Event]] = [
+        Column(title="at", value=lambda e: e.at, text=lambda e: instant(e.at)),
+        Column(title="version", value=lambda e: e.version, text=lambda e: version(e.version)),
+        Column(title="what", value=lambda e: e.what),
+        Column(title="by", value=lambda e: e.actor),
+        Column(title="why", value=lambda e: e.why),
+    ]
+    events = _events(app, model)[:limit]
+    door.out.table(
+        "model.history", events, columns=columns, id_of=lambda e: e.at, empty=f"nothing yet: perene train {model}"
+    )
+
+
+@command.command(
+    "hold",
+    cls=Verb,
+    examples="""
+      perene model hold late-arrival --why "weather feed is broken"
+    """,
+)
+@model_argument
+@why_option
+@click.pass_obj
+def hold_model(door: Door, model: str, why: str) -> None:
+    """Stop automatic releases of a model; it goes on training."""
+    held = door.app().hold(model, actor=door.actor, why=why)
+    door.out.done("model.hold", held, text=f"{model} is on hold: {why}", id=model)
+    door.out.next(f"perene model resume {model}")
+
+
+@command.command(
+    "resume",
+    cls=Verb,
+    examples="""
+      perene model resume late-arrival
+      perene model resume late-arrival --why "the feed is back"
+    """,
+)
+@model_argument
+@click.option("--why", default="", metavar="TEXT", help="The reason; the audit log keeps it.")
+@click.pass_obj
+def resume_model(door: Door, model: str, why: str) -> None:
+    """Start automatic releases of a model again."""
+    resumed = door.app().resume(model, actor=door.actor, why=why)
+    door.out.done("model.resume", resumed, text=f"{model} releases by itself again", id=model)
+    door.out.next(f"perene status {model}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Event:
+    """One line of a model's history."""
+
+    at: datetime
+    what: str
+    version: int | None
+    actor: str
+    why: str
+
+
+def _events(app: App, model: str) -> list[_Event]:
+    """The ledger's lines and the holds of a model, newest first."""
+    ledger = [
+        _Event(at=e.at, what=f"release {e.release} {e.state}", version=e.version, actor=e.actor, why=e.why)
+        for e in app.releases.events(model)
+    ]
+    holds = [
+        _Event(at=line.at, what=line.verb, version=None, actor=line.actor, why=line.why)
+        for line in app.audits.list(about=f"model {model}")
+        if line.verb in ("hold", "resume")
+    ]
+    return sorted([*reversed(ledger), *holds], key=lambda event: event.at, reverse=True)
+
+
+def _of_version(made: ModelVersion) -> list[tuple[str, object]]:
+    return [
+        ("version", f"{version(made.version)}, made {instant(made.created_at)} by run {made.run or '-'}"),
+        ("learnt from", f"{counted(made.rows, 'row')} of dataset {version(made.dataset)}"),
+        ("window", f"{instant(made.trained_from)} → {instant(made.trained_until)}"),
+        ("training", f"{number(made.seconds, 's')}, {size(made.peak_memory)}, seed {made.seed}"),
+        ("parameters", ", ".join(f"{name}={value}" for name, value in made.parameters.items()) or "-"),
+        ("commit", made.git_commit or "-"),
+        ("bundle", made.bundle),
+    ]

@@ -1,0 +1,171 @@
+"""``perene release``: the ledger of what was released, by whom and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from perene.cli.door import Door
+from perene.cli.options import limit_option, model_argument, model_if_given, why_option
+from perene.cli.output import Column
+from perene.cli.verbs import Noun, Verb
+from perene.cli.verdicts import verdict_fields
+from perene.cli.words import ago, instant, state, tone_of, version
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from perene.records.release import Release
+
+_STATES = ("proposed", "waiting", "approved", "rejected", "superseded", "live", "replaced", "rolled back")
+_NUMBER = click.argument("number", metavar="N", type=int)
+
+
+@click.group("release", cls=Noun)
+def command() -> None:
+    """Releases: what was proposed, what became of it."""
+
+
+@command.command(
+    "list",
+    cls=Verb,
+    examples="""
+      perene release list                         the newest, of all models
+      perene release list late-arrival
+      perene release list --state waiting         what waits for a person
+    """,
+)
+@model_if_given
+@click.option("--state", "wanted", type=click.Choice(_STATES), metavar="STATE", help=f"Only: {', '.join(_STATES)}.")
+@limit_option
+@click.pass_obj
+def list_releases(door: Door, model: str | None, wanted: str | None, limit: int) -> None:
+    """List releases, newest first."""
+    from perene.records.release import ReleaseState
+
+    app = door.app()
+    releases = app.releases.list(model, state=ReleaseState(wanted) if wanted else None, limit=limit)
+    door.out.table(
+        "release.list", releases, columns=_columns(app.time.now()), id_of=lambda r: r.id, empty="no releases"
+    )
+    waiting = [release for release in releases if release.state == "waiting"]
+    if waiting:
+        door.out.next(f"perene release show {waiting[0].id}")
+
+
+@command.command(
+    "show",
+    cls=Verb,
+    examples="""
+      perene release show 7
+      perene release show 7 --json        with the verdict's numbers
+    """,
+)
+@_NUMBER
+@click.pass_obj
+def show_release(door: Door, number: int) -> None:
+    """Show a release: what it replaces, its verdict, and every event since."""
+    app = door.app()
+    release = app.releases.get(number)
+    events = app.releases.events(release.model, release=number)
+    evaluation = app.evaluations.get(release.evaluation) if release.evaluation else None
+    fields: list[tuple[str, object]] = [
+        ("release", release.id),
+        ("model", release.model),
+        ("version", f"{version(release.version)}, in place of {version(release.replaces)}"),
+        ("state", state(release.state)),
+        ("kind", release.kind),
+        ("run", release.run or "-"),
+        *(verdict_fields(evaluation.verdict) if evaluation else []),
+        *((instant(event.at), f"{event.state} by {event.actor}: {event.why}") for event in events),
+        ("bundle", release.bundle),
+        ("dataset", release.dataset_digest),
+    ]
+    door.out.record("release", {"release": release, "events": events, "evaluation": evaluation}, fields, id=release.id)
+    if release.state == "waiting":
+        door.out.next(f"perene release approve {number} --why TEXT", f"perene release reject {number} --why TEXT")
+
+
+@command.command(
+    "approve",
+    cls=Verb,
+    examples="""
+      perene release approve 7 --why "seen with the team"
+    """,
+)
+@_NUMBER
+@why_option
+@click.pass_obj
+def approve_release(door: Door, number: int, why: str) -> None:
+    """Approve a waiting release: it goes live."""
+    release = door.app().approve(number, actor=door.actor, why=why)
+    text = f"{release.model}: {version(release.replaces)} → {version(release.version)}"
+    door.out.done("release.approve", release, text=text, id=release.id)
+    door.out.next(
+        f"perene status {release.model}", f"perene release rollback {release.model} --why TEXT   takes it back"
+    )
+
+
+@command.command(
+    "reject",
+    cls=Verb,
+    examples="""
+      perene release reject 7 --why "worse at small airports"
+    """,
+)
+@_NUMBER
+@why_option
+@click.pass_obj
+def reject_release(door: Door, number: int, why: str) -> None:
+    """Refuse a waiting release: what is live stays."""
+    release = door.app().reject(number, actor=door.actor, why=why)
+    text = f"{release.model} {version(release.version)} is rejected; {version(release.replaces)} stays live"
+    door.out.done("release.reject", release, text=text, id=release.id)
+    door.out.next(f"perene status {release.model}")
+
+
+@command.command(
+    "rollback",
+    cls=Verb,
+    examples="""
+      perene release rollback late-arrival --why "errors at ATL"
+      perene release rollback late-arrival --to 3 --why "errors at ATL"
+      perene release rollback late-arrival --dry-run --why test       what it would do
+    """,
+)
+@model_argument
+@click.option("--to", "wanted", type=int, metavar="V", help="The version to go back to (default: the one before).")
+@click.option("--dry-run", is_flag=True, help="Say what would be live; change nothing.")
+@why_option
+@click.pass_obj
+def rollback_model(door: Door, model: str, wanted: int | None, dry_run: bool, why: str) -> None:
+    """Serve an earlier version now, and hold the model."""
+    app = door.app()
+    if dry_run:
+        target = app.rollback_target(model, to=wanted)
+        live = app.models.get(model).champion
+        text = f"{model}: {version(live)} → {version(target.version)}, and the model would be held; nothing is changed"
+        door.out.done(
+            "release.rollback", {"from": live, "to": target.version, "dry_run": True}, text=text, id=target.version
+        )
+        return
+    release = app.rollback(model, to=wanted, actor=door.actor, why=why)
+    text = (
+        f"{model}: {version(release.replaces)} → {version(release.version)}\n"
+        f"automatic releases are on hold, or the next candidate would replace it"
+    )
+    door.out.done("release.rollback", release, text=text, id=release.id)
+    door.out.next(f"perene model resume {model}   lets releases go on")
+
+
+def _columns(now: datetime) -> list[Column[Release]]:
+    return [
+        Column(title="release", value=lambda r: r.id, right=True),
+        Column(title="model", value=lambda r: r.model),
+        Column(title="version", value=lambda r: r.version, text=lambda r: version(r.version)),
+        Column(title="replaces", value=lambda r: r.replaces, text=lambda r: version(r.replaces)),
+        Column(title="kind", value=lambda r: r.kind),
+        Column(title="state", value=lambda r: r.state, text=lambda r: state(r.state), tone=lambda r: tone_of(r.state)),
+        Column(title="proposed", value=lambda r: r.created_at, text=lambda r: ago(r.created_at, now)),
+    ]

@@ -1,0 +1,41 @@
+"""``perene scheduler``."""
+
+from __future__ import annotations
+
+import click
+
+from perene.cli.door import Door
+from perene.cli.verbs import Verb
+
+LOOK_EVERY_S = 1.0
+
+
+@click.command(
+    "scheduler",
+    cls=Verb,
+    prints=False,
+    examples="""
+      perene scheduler              until Ctrl-C
+      perene scheduler --once       what is due now, then end
+    """,
+)
+@click.option("--once", is_flag=True, help="Create what is due now, then end.")
+@click.pass_obj
+def command(door: Door, once: bool) -> None:
+    """Create the runs that are due, as time goes on.
+
+    Any number may run: a run is created once.
+    """
+    from perene.cli.children import end_with_parent
+    from perene.cli.logs import log_to_stderr
+    from perene.cli.stopping import Stopping
+
+    log_to_stderr()
+    end_with_parent()
+    app = door.app()
+    with Stopping() as stopping:
+        while not stopping.asked:
+            app.schedule()
+            if once:
+                return
+            stopping.wait(LOOK_EVERY_S)

@@ -1,0 +1,45 @@
+"""``perene worker``."""
+
+from __future__ import annotations
+
+import click
+
+from perene.cli.door import Door
+from perene.cli.verbs import Verb
+
+LOOK_EVERY_S = 1.0
+
+
+@click.command(
+    "worker",
+    cls=Verb,
+    prints=False,
+    examples="""
+      perene worker                 until Ctrl-C
+      perene worker --once          what is queued now, then end
+      perene worker --model eta     runs of one model only
+    """,
+)
+@click.option("--model", metavar="NAME", help="Work on this model's runs only.")
+@click.option("--once", is_flag=True, help="End when nothing is queued.")
+@click.pass_obj
+def command(door: Door, model: str | None, once: bool) -> None:
+    """Work on runs, one after another.
+
+    A run that a stopped or killed worker left is taken up at the step where it stood. The first SIGTERM or Ctrl-C lets
+    the run that it works on finish; a second one leaves it.
+    """
+    from perene.cli.children import end_with_parent
+    from perene.cli.logs import log_to_stderr
+    from perene.cli.stopping import Stopping
+
+    log_to_stderr()
+    end_with_parent()
+    worker = door.app().worker()
+    with Stopping() as stopping:
+        while not stopping.asked:
+            run = worker.work_one(model)
+            if run is None and once:
+                return
+            if run is None:
+                stopping.wait(LOOK_EVERY_S)
