@@ -6,7 +6,7 @@ The public names are loaded on first use, so that ``import perene`` costs nothin
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from perene.app import open_project
@@ -28,7 +28,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'perene' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

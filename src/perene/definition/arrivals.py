@@ -9,7 +9,7 @@ import polars as pl
 from perene.errors import DataError
 
 Frame: TypeAlias = Any
-"""A polars DataFrame or LazyFrame, a pandas DataFrame or a pyarrow Table. The last two are never imported by perene unasked."""
+"""A polars DataFrame or LazyFrame, a pandas DataFrame or a pyarrow Table; perene imports the last two only when asked."""
 
 
 def technology(value: object) -> str:
@@ -41,6 +41,7 @@ def arrived(frame: Frame) -> pl.DataFrame:
 
 def _of_pandas(name: str, column: Any) -> pl.Series:
     try:
-        return pl.from_pandas(column).alias(name)
+        series: pl.Series = pl.from_pandas(column).alias(name)
     except (ValueError, TypeError):  # pyarrow's errors are of these two
         return pl.Series(name, column.tolist(), dtype=pl.Object)
+    return series

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
@@ -23,7 +23,10 @@ Flag: TypeAlias = pl.Expr | pl.Series
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadColumn:
-    """What was wrong with a column: in how many rows, and the first five of them as JSON (fields that are not logged are left out)."""
+    """What was wrong with a column, in how many rows, and the first five of them as JSON.
+
+    Of fields that are not logged the sample shows no values.
+    """
 
     field: str
     what: str
@@ -33,9 +36,9 @@ class BadColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """The good rows, with the Row's columns in its order; what was wrong with the others; which they were (true is bad).
+    """The good rows, with the Row's columns in its order, and what was wrong with the others.
 
-    ``extra`` are the columns that the Row does not know; they are not in ``good``.
+    ``bad_rows`` says of each row whether it is bad. ``extra`` are the columns that the Row does not know; they are not in ``good``.
     """
 
     good: pl.DataFrame
@@ -122,23 +125,17 @@ def _rules(field: Field) -> Iterator[tuple[str, pl.Expr]]:
 
 
 def _breaks(column: pl.Expr, rule: str, value: Any) -> pl.Expr:
-    match rule:
-        case "gt":
-            return ~(column > value)
-        case "ge":
-            return ~(column >= value)
-        case "lt":
-            return ~(column < value)
-        case "le":
-            return ~(column <= value)
-        case "multiple_of":
-            return column % value != 0
-        case "min_length":
-            return column.str.len_chars() < value
-        case "max_length":
-            return column.str.len_chars() > value
-        case _:
-            return ~column.str.contains(value)
+    tests: dict[str, Callable[[], pl.Expr]] = {
+        "gt": lambda: ~column.gt(value),
+        "ge": lambda: ~column.ge(value),
+        "lt": lambda: ~column.lt(value),
+        "le": lambda: ~column.le(value),
+        "multiple_of": lambda: column.mod(value).ne(0),
+        "min_length": lambda: column.str.len_chars().lt(value),
+        "max_length": lambda: column.str.len_chars().gt(value),
+        "pattern": lambda: ~column.str.contains(value),
+    }
+    return tests[rule]()
 
 
 def _shown_type(dtype: pl.DataType) -> str:

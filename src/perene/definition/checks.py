@@ -32,9 +32,10 @@ def check_features_rowwise(model: Model, rows: pl.DataFrame, seed: int) -> None:
             )
         for name in row.columns:
             if not _same(alone[name], row[name]):
+                here, there = alone[name][0], row[name][0]
                 raise model.features_hook.refused(
-                    f"is not row-wise: {name} is {alone[name][0]!r} for a row alone and {row[name][0]!r} among {sample.height}",
-                    mend="let each row's features depend on that row only; what is fitted to many rows belongs to train",
+                    f"is not row-wise: {name} is {here!r} for a row alone and {there!r} among {sample.height}",
+                    mend="let a row's features depend on that row only; what is fitted to many rows belongs to train",
                 )
 
 

@@ -1,7 +1,8 @@
-"""One field of a Row: read from pydantic's schema, so that the check of one request and that of a million rows cannot differ.
+"""One field of a Row, read from pydantic's schema: what the checks of a request and of a million rows both come from.
 
-Only what can be checked on a whole column is accepted: str, int, float, bool, date, AwareDatetime, Literal and Enum of str, each
-with ``| None``; bounds, lengths, patterns and multiples. Numbers are finite and integers fit 64 bits; instants lie in the years 1 to 9999.
+Only what can be checked on a whole column is accepted: str, int, float, bool, date, AwareDatetime, Literal and Enum
+of str, each with ``| None``; bounds, lengths, patterns and multiples. Numbers are finite and integers fit 64 bits;
+instants lie in the years 1 to 9999.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ MEND = "use str, int, float, bool, date, AwareDatetime, Literal or Enum of str, 
 class Field:
     """One field of a Row, as a column.
 
-    ``rules`` are its bounds, lengths and pattern by pydantic's names; ``choices`` the texts of a Literal or Enum. A field that is
-    not ``required`` gets ``default`` where it is not sent. ``logged`` and ``pii`` come from the markers ``Log`` and ``PII``.
+    ``rules`` are its bounds, lengths and pattern by pydantic's names; ``choices`` the texts of a Literal or Enum. A
+    field that is not ``required`` gets ``default`` where it is not sent. ``logged`` and ``pii`` come from the markers
+    ``Log`` and ``PII``.
     """
 
     name: str
@@ -129,7 +131,8 @@ def read_field(
 def _leaf(
     schema: Mapping[str, Any], definitions: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], bool, tuple[object, ...]]:
-    nullable, default = False, ()
+    nullable = False
+    default: tuple[object, ...] = ()
     while (kind := schema["type"]) in ("default", "nullable", "definition-ref"):
         if kind == "default":
             if "default_factory" in schema:
@@ -142,7 +145,7 @@ def _leaf(
 
 def _refusal(kind: str) -> str:
     if kind.startswith("function"):
-        return "has a validator; a million rows are checked by column, so only bounds, lengths and patterns can be declared"
+        return "has a validator; rows are checked by column, so only bounds, lengths and patterns can be declared"
     return f"is of a type that a column cannot hold ({kind})"
 
 
@@ -192,7 +195,7 @@ def _check_default(field: Field) -> None:
 
 
 def _strict(field: Field, *, json: bool) -> CoreSchema:
-    """The core schema of a leaf. ``strict`` is said on each, so that no configuration of the user's class loosens it."""
+    """The core schema of a leaf. Each says ``strict`` itself, so that no configuration of the class loosens it."""
     rules: dict[str, Any] = dict(field.rules)
     if field.choices:
         return core_schema.literal_schema(list(field.choices))
@@ -200,9 +203,11 @@ def _strict(field: Field, *, json: bool) -> CoreSchema:
         case "str":
             return core_schema.str_schema(strict=True, **{"pattern": ""} | rules)  # a pattern refuses lone surrogates
         case "int":
-            lowest, highest = {"ge": -(2**63)}, {"le": 2**63 - 1}
             return core_schema.chain_schema(
-                [core_schema.int_schema(strict=True, **lowest, **highest), core_schema.int_schema(strict=True, **rules)]
+                [
+                    core_schema.int_schema(strict=True, ge=-(2**63), le=2**63 - 1),
+                    core_schema.int_schema(strict=True, **rules),
+                ]
             )
         case "float":
             return core_schema.float_schema(strict=True, allow_inf_nan=False, **rules)

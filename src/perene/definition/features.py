@@ -19,8 +19,9 @@ def compute_features(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
 def evaluable(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
     """The Row's columns of rows, so that an expression over them gives the same last bits however many they are.
 
-    polars computes a column of one row, and one that it holds as a constant (a literal, a frame put after itself), another way than a
-    longer one: a / 7 differs in the last bit. So each column is spelled out in one chunk, and a single row comes twice.
+    polars computes a column of one row, and one that it holds as a constant (a literal, a frame put after itself),
+    another way than a longer one: a / 7 differs in the last bit. So each column is spelled out in one chunk, and a
+    single row comes twice.
     """
     columns = rows.select(list(model.schema.polars)).get_columns()
     if rows.height == 1:

@@ -54,9 +54,12 @@ def gate(
 
     Args:
         metric: the metric that decides; a model with one metric need not say.
-        margin: ``"5%"`` of the champion's score or a number in the metric's unit; 5 % by default, 0.01 where higher is better.
-        rule: ``"non-inferior"`` releases what is shown not to be worse by more than the margin; ``"not-worse"`` what is not shown to be worse.
-        on_deadline: what becomes of an inconclusive candidate once the champion is stale: it is released, or a person is asked.
+        margin: ``"5%"`` of the champion's score or a number in the metric's unit; 5 % by default, 0.01 where higher
+            is better.
+        rule: ``"non-inferior"`` releases what is shown not to be worse by more than the margin; ``"not-worse"`` what
+            is not shown to be worse.
+        on_deadline: what becomes of an inconclusive candidate once the champion is stale: it is released, or a person
+            is asked.
         alpha: the chance, in one tail, of a wrong answer.
         min_days: the fewest days of test rows that can decide.
     """

@@ -1,4 +1,4 @@
-"""Hooks: the user's plain functions, called with what their parameters name, in the frames that their annotations choose."""
+"""Hooks: the user's functions, called with what their parameters name, in the frames that their annotations choose."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ _ANSWERS: dict[object, pl.DataType] = {
 class Hook:
     """One of a model's functions.
 
-    ``frame`` says for each parameter in which frame it comes; ``line`` is where the function stands. ``better`` ("lower" or "higher"),
-    ``unit``, ``whole`` (one value for all rows instead of one per row) and ``margin`` belong to metrics; ``answer`` is the type of one
-    answer that a post step's return annotation names.
+    ``frame`` says for each parameter in which frame it comes; ``line`` is where the function stands. ``better``
+    ("lower" or "higher"), ``unit``, ``whole`` (one value for all rows instead of one per row) and ``margin`` belong
+    to metrics; ``answer`` is the type of one answer that a post step's return annotation names.
     """
 
     kind: str
@@ -190,7 +190,7 @@ def _frames(function: Any, parameters: Sequence[inspect.Parameter]) -> tuple[dic
 
 
 def _resolved(function: Any, name: str) -> Any:
-    """A parameter's annotation, or the return's; as a text where a name in it is not there (an import under TYPE_CHECKING)."""
+    """A parameter's annotation, or the return's; a text where its names are only there for type checkers."""
     plain = inspect.unwrap(function)
     owner = plain if hasattr(plain, "__annotations__") else type(plain).__call__
     annotation = getattr(owner, "__annotations__", {}).get(name, inspect.Parameter.empty)
@@ -207,7 +207,7 @@ def _shown(annotation: Any) -> str:
 
 
 def _answer(annotation: Any) -> pl.DataType | None:
-    """The type of one answer: ``str``, ``list[str]``, ``NDArray[np.str_]`` … name texts; an array or a series names nothing."""
+    """The type of one answer: ``str``, ``list[str]`` or ``NDArray[np.str_]`` name texts; a bare array names nothing."""
     if isinstance(annotation, type) and annotation in _ANSWERS:
         return _ANSWERS[annotation]
     parts = [part for arg in get_args(annotation) for part in (get_args(arg) or (arg,))]

@@ -83,9 +83,7 @@ def _choice(value: Any, among: tuple[str, ...]) -> str:
 
 def _host(value: Any) -> str:
     if value not in _LOOPBACK:
-        raise ValueError(
-            f"must be one of {', '.join(_LOOPBACK)}, not {value!r}: nothing listens beyond loopback without authentication"
-        )
+        raise ValueError(f"must be one of {', '.join(_LOOPBACK)}, not {value!r}: there is no authentication yet")
     return str(value)
 
 

@@ -51,7 +51,7 @@ class Label:
     unit: str | None
     mistakes: tuple[Mistake, ...] = field(repr=False, compare=False)
 
-    def __init__(  # noqa: PLR0913 - a declaration has as many parts as it has
+    def __init__(
         self,
         name: str,
         type: Any,
@@ -66,7 +66,8 @@ class Label:
             wrong.append(f"the label's name {name!r} is not a column's name")
         if known_at is not None and not (isinstance(known_at, str) and known_at.isidentifier() and known_at != name):
             wrong.append(f"the label's known_at={known_at!r} is not the name of another column")
-        task, classes = Task.REGRESSION, ()
+        task = Task.REGRESSION
+        classes: tuple[str, ...] = ()
         try:
             task, classes = _task(type, group=group)
         except ValueError as error:

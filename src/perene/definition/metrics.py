@@ -17,8 +17,9 @@ _LEAST = 1e-15  # a probability of zero that came true would cost infinitely muc
 def log_loss(y: NDArray[np.generic], p: Values, *, classes: Sequence[str] = ()) -> Values:
     """Minus the logarithm of the probability that was given to what happened.
 
-    ``y`` is true or false and ``p`` the probability of true, shape (n,); or ``y`` holds names of ``classes`` and ``p`` their
-    probabilities, shape (n, k), in the order of ``classes``. A label that is none of the classes gives NaN.
+    ``y`` is true or false and ``p`` the probability of true, shape (n,); or ``y`` holds names of ``classes`` and
+    ``p`` their probabilities, shape (n, k), in the order of ``classes``. A label that is none of the classes gives
+    NaN.
     """
     p = np.asarray(p, dtype=np.float64)
     if not classes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from datetime import timedelta
 from inspect import cleandoc
@@ -13,8 +14,8 @@ import polars as pl
 
 from perene.definition.declaration import declared
 from perene.definition.durations import duration
-from perene.definition.gates import LOSS_MARGIN, SHARE_MARGIN, Gate, gate
 from perene.definition.features import compute_features
+from perene.definition.gates import LOSS_MARGIN, SHARE_MARGIN, Gate, gate
 from perene.definition.hooks import Hook, metric_hook, read_hook, read_options
 from perene.definition.label import Label, Task
 from perene.definition.metrics import built_in
@@ -46,8 +47,9 @@ def _reserved(name: str) -> Any:
 class Model:
     """One model: its Row, key, label and windows, and the functions that are its hooks.
 
-    Nothing raises here: mistakes are collected with their file and line, and ``ensure_sound`` reports them all at once. Hooks are given
-    by decorators (``@late.features``) or by arguments (``features=f``); both are the same. A hook receives what its parameters name.
+    Nothing raises here: mistakes are collected with their file and line, and ``ensure_sound`` reports them all at
+    once. Hooks are given by decorators (``@late.features``) or by arguments (``features=f``); both are the same. A
+    hook receives what its parameters name.
 
     Args:
         name: a slug, as ``"late-arrival"``.
@@ -58,16 +60,18 @@ class Model:
         label: what is predicted.
         train_on, test_on: the windows of training and test rows.
         every: how often the model is retrained; None for only when asked.
-        stale_after: the age at which it is stale; None for never; left out, ``test_on + 2 × wait + 2 × every`` and an hour.
+        stale_after: the age at which it is stale; None for never; left out, ``test_on + 2 × wait + 2 × every`` and an
+            hour.
         gate: what a candidate must show.
         release: ``"auto"``, or ``"review"`` by a person.
-        examples: learn from the ``"source"``, the ``"log"`` of predictions with their truth, or both; the source if there is one.
+        examples: learn from the ``"source"``, the ``"log"`` of predictions with their truth, or both; the source if
+            there is one.
         revisit: how far back the source is asked again, for corrections that came late.
         log_features: whether the computed features are logged too.
         max_bad: the share of bad rows in one call of the source that fails the run.
 
-    Once read, the arguments are attributes of their types: ``schema`` is the Row compiled, durations are timedeltas, ``description`` is
-    the docstring of the file, ``line`` where the model stands.
+    Once read, the arguments are attributes of their types: ``schema`` is the Row compiled, durations are timedeltas,
+    ``description`` is the docstring of the file, ``line`` where the model stands.
     """
 
     schema: RowSchema
@@ -113,7 +117,7 @@ class Model:
     # ── hooks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def source(self, function: F) -> F:
-        """``source(since, until)``: the rows whose event lies in [since, until), with label and known_at where they are known."""
+        """``source(since, until)``: the rows whose event lies in [since, until), with label and known_at once they are."""
         return self._add("source", function)
 
     def features(self, function: F) -> F:
@@ -159,7 +163,7 @@ class Model:
 
     @property
     def mistakes(self) -> list[Mistake]:
-        """Everything that is wrong with the declaration, in the order of the file."""
+        """Everything that is wrong with the declaration: its arguments, its hooks, and how they fit together."""
         return [*self._mistakes, *unsound(self, self._terms)]
 
     def ensure_sound(self) -> None:
@@ -168,8 +172,8 @@ class Model:
         if mistakes:
             raise DeclarationError(f"the model {self.name} is declared wrong", tuple(mistakes))
 
-    def override(self, setting: str, value: Any) -> None:
-        """Change ``every``, ``release`` or ``stale_after``, as a project's settings may.
+    def overridden(self, setting: str, value: Any) -> Model:
+        """The model with another ``every``, ``release`` or ``stale_after``, as a project's settings may say.
 
         Raises:
             ValueError: the value is none for this setting.
@@ -177,12 +181,13 @@ class Model:
         if setting == "release":
             if value not in RELEASE:
                 raise ValueError(f"{value!r} is not one of {', '.join(RELEASE)}")
-            self._take(replace(self._terms, release=value))
-            return
-        span = None if value in ("never", None) else duration(value)
+            return self._with(replace(self._terms, release=value))
+        span = None if value == "never" else duration(value)
         if span == timedelta(0):
             raise ValueError("must be longer than nothing")
-        self._take(replace(self._terms, every=span) if setting == "every" else replace(self._terms, stale_after=span))
+        return self._with(
+            replace(self._terms, every=span) if setting == "every" else replace(self._terms, stale_after=span)
+        )
 
     @property
     def stale_after(self) -> timedelta | None:
@@ -293,6 +298,11 @@ class Model:
             self.schema = terms.schema
         if terms.label is not None:
             self.label = terms.label
+
+    def _with(self, terms: Terms) -> Model:
+        other = copy(self)
+        other._take(terms)
+        return other
 
     def __getattr__(self, name: str) -> Any:
         if name in ("schema", "label"):  # asked for, though it could not be read

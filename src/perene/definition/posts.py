@@ -23,7 +23,8 @@ def apply_posts(model: Model, rows: pl.DataFrame, raw: Array) -> tuple[list[Arra
     ``raw`` has shape (n,), or (n, k) for k classes. Steps get the Row's columns, and never one row alone (as features).
 
     Raises:
-        DeclarationError: a step returned another number of values, another shape before the last step, or other things than it declares.
+        DeclarationError: a step returned another number of values, another shape before the last step, or other
+        things than it declares.
     """
     if not model.posts or not rows.height:
         return [raw for _ in model.posts], raw
@@ -39,7 +40,7 @@ def apply_posts(model: Model, rows: pl.DataFrame, raw: Array) -> tuple[list[Arra
 
 
 def _step(hook: Hook, before: Array, given: dict[str, Any], *, last: bool) -> Array:
-    after = hook(p=before, **given)
+    after: Array = hook(p=before, **given)
     wanted = hook.answer if last else None
     if wanted is None or isinstance(wanted, pl.Float64 | pl.List):
         return _numbers(hook, after, before, same_shape=wanted is None)
@@ -50,7 +51,7 @@ def _step(hook: Hook, before: Array, given: dict[str, Any], *, last: bool) -> Ar
     elif isinstance(wanted, pl.Boolean) and after.dtype == np.bool_:
         return after
     elif isinstance(wanted, pl.Int64) and np.issubdtype(after.dtype, np.integer):
-        return after.astype(np.int64)
+        return np.asarray(after, dtype=np.int64)
     raise hook.refused(f"declares {wanted} answers, but returned {after.dtype}")
 
 

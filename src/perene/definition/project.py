@@ -12,7 +12,7 @@ from types import ModuleType
 
 from perene.definition.model import Model
 from perene.definition.refusals import did_you_mean
-from perene.definition.settings import FILE, Settings, load_settings
+from perene.definition.settings import FILE, Settings, has_settings, load_settings
 from perene.errors import DeclarationError, Mistake, SettingsError
 
 
@@ -28,8 +28,9 @@ class Project:
 def load_project(folder: Path, *, environment: str | None = None, variables: Mapping[str, str]) -> Project:
     """The project in a folder.
 
-    Its model files are imported as modules named by their path (``models/late_arrival.py`` is ``models.late_arrival``), with the folder
-    first on ``sys.path``; modules of the same names from another project are forgotten.
+    Its model files are imported as modules named by their path (``models/late_arrival.py`` is
+    ``models.late_arrival``), with the folder first on ``sys.path``; modules of the same names from another project
+    are forgotten.
 
     Raises:
         SettingsError: perene.toml is wrong, or its ``models`` match no file.
@@ -55,6 +56,19 @@ def load_project(folder: Path, *, environment: str | None = None, variables: Map
     if mistakes:
         raise DeclarationError("the project's models are declared wrong", tuple(mistakes))
     return Project(folder=folder, settings=settings, models=dict(sorted(models.items())))
+
+
+def find_project(start: Path) -> Path:
+    """The folder of the project that a folder lies in: the nearest one above with perene.toml or ``[tool.perene]``.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    for folder in (start.resolve(), *start.resolve().parents):
+        if has_settings(folder):
+            return folder
+    mistake = Mistake(where=str(start), what=f"no {FILE} here or in a folder above")
+    raise SettingsError("this is no perene project", (mistake,), mend="perene init")
 
 
 def _model_files(folder: Path, settings: Settings) -> list[Path]:
@@ -134,7 +148,7 @@ def _models_of(module: ModuleType | None) -> Iterator[Model]:
             yield value
 
 
-def _override(models: Mapping[str, Model], settings: Settings) -> None:
+def _override(models: dict[str, Model], settings: Settings) -> None:
     mistakes = []
     for name, terms in settings.overrides.items():
         if name not in models:
@@ -142,7 +156,7 @@ def _override(models: Mapping[str, Model], settings: Settings) -> None:
             continue
         for setting, value in terms.items():
             try:
-                models[name].override(setting, value)
+                models[name] = models[name].overridden(setting, value)
             except ValueError as error:
                 mistakes.append(Mistake(where=f"model.{name}.{setting}", what=str(error)))
     if mistakes:

@@ -26,7 +26,7 @@ RESERVED = frozenset({"prediction_id", "key", "event_at", "label", "known_at", "
 
 
 class Row(BaseModel):
-    """What a caller knows and sends for one prediction; subclass it and declare fields. Its docstring is its description.
+    """What a caller knows and sends for one prediction: subclass it and declare fields; the docstring describes it.
 
     Unknown fields are refused, values are taken strictly (no text for a number), and numbers are finite.
 
@@ -103,7 +103,8 @@ class RowSchema:
     def check(self, frame: Frame) -> Checked:
         """The good rows of a frame (polars, pandas or Arrow), and what was wrong with the others, column by column.
 
-        Columns that the Row does not know are left out and named. A missing optional column gets its default. Harmless casts are
+        Columns that the Row does not know are left out and named. A missing optional column gets its default.
+        Harmless casts are
         made: narrower numbers, other time units and zones, categories to text. Times without a zone are refused.
         """
         return check_frame(frame, self.fields)

@@ -6,7 +6,6 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from perene.definition.keys import ATTRIBUTES, read_value, typed_as_toml
@@ -36,14 +35,15 @@ class Settings:
     journal_seconds: float = 60.0
     speed: float = 1.0
     bundle_include: tuple[str, ...] = ()
-    overrides: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: MappingProxyType({}))
+    overrides: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
 def load_settings(folder: Path, *, environment: str | None, variables: Mapping[str, str]) -> Settings:
     """The settings of the project in a folder.
 
-    A variable such as ``PERENE__SERVE__PORT`` wins over ``[env.NAME]``, which wins over the file's own keys and the defaults.
-    ``NAME`` is the environment given, else the variable ``PERENE_ENV``, else ``dev``. Relative paths are taken from the folder.
+    A variable such as ``PERENE__SERVE__PORT`` wins over ``[env.NAME]``, which wins over the file's own keys and the
+    defaults. ``NAME`` is the environment given, else the variable ``PERENE_ENV``, else ``dev``. Relative paths are
+    taken from the folder.
 
     Raises:
         SettingsError: with every unknown key and wrong value, each by its dotted key.
@@ -68,17 +68,9 @@ def load_settings(folder: Path, *, environment: str | None, variables: Mapping[s
     return _settings(folder, name, values)
 
 
-def find_project(start: Path) -> Path:
-    """The folder of the project that a folder lies in: the nearest one above with perene.toml or ``[tool.perene]``.
-
-    Raises:
-        SettingsError: there is none.
-    """
-    for folder in (start.resolve(), *start.resolve().parents):
-        if (folder / FILE).is_file() or _in_pyproject(folder) is not None:
-            return folder
-    mistake = Mistake(where=str(start), what=f"no {FILE} here or in a folder above")
-    raise SettingsError("this is no perene project", (mistake,), mend="perene init")
+def has_settings(folder: Path) -> bool:
+    """Whether a folder holds a project's settings: perene.toml, or ``[tool.perene]`` in its pyproject.toml."""
+    return (folder / FILE).is_file() or _in_pyproject(folder) is not None
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], str]:
@@ -156,7 +148,7 @@ def _settings(folder: Path, environment: str, values: dict[str, Any]) -> Setting
         else:
             named[ATTRIBUTES.get(key, key.rpartition(".")[2])] = value
     named.setdefault("project", folder.resolve().name)
-    settings = Settings(environment=environment, overrides=MappingProxyType(overrides), **named)
+    settings = Settings(environment=environment, overrides=overrides, **named)
     return _rooted(settings, folder.resolve())
 
 

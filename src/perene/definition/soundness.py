@@ -27,7 +27,8 @@ USUAL_RUN = timedelta(hours=1)  # what the default of stale_after allows a run t
 def youngest(terms: Terms) -> timedelta:
     """The age that a model reaches before its successor can be released.
 
-    The successor's last training row must have its label when the test begins, and the last test row when the test ends.
+    The successor's last training row must have its label when the test begins, and the last test row when the test
+    ends.
     """
     wait = terms.label.wait if terms.label else timedelta(0)
     return terms.test_on + 2 * wait + (terms.every or timedelta(0))
@@ -54,11 +55,11 @@ def _of_row(terms: Terms) -> Iterator[tuple[str, str]]:
     yield from _named(schema, "at", terms.at)
     if terms.at in schema and schema[terms.at].dtype != INSTANT:
         yield f'at="{terms.at}" is not an instant', f"declare {terms.at}: AwareDatetime"
-    for name in (terms.label.name, terms.label.known_at) if terms.label else ():
-        if name in schema:
+    for later in (terms.label.name, terms.label.known_at) if terms.label else ():
+        if later in schema:
             yield (
-                f"{name} is known only after the prediction, but it is a field of {schema.name}",
-                f"take {name} out of the Row",
+                f"{later} is known only after the prediction, but it is a field of {schema.name}",
+                f"take {later} out of the Row",
             )
 
 
@@ -83,14 +84,15 @@ def _of_windows(terms: Terms) -> Iterator[tuple[str, str]]:
     least = youngest(terms)
     if isinstance(terms.stale_after, timedelta) and terms.stale_after <= least:
         yield (
-            f"stale_after={show_duration(terms.stale_after)} is not longer than test_on + 2 × wait + every = {show_duration(least)}: "
-            "every model would be stale before its successor can be released",
+            f"stale_after={show_duration(terms.stale_after)} is not longer than test_on + 2 × wait + every = "
+            f"{show_duration(least)}: every model would be stale before its successor can be released",
             f'stale_after="{show_duration(least + timedelta(days=1))}", or a shorter test_on, wait or every',
         )
-    if terms.test_on < timedelta(days=terms.gate.min_days):
+    days = terms.gate.min_days
+    if terms.test_on < timedelta(days=days):
         yield (
-            f"test_on={show_duration(terms.test_on)} has fewer days than the {terms.gate.min_days} that the gate needs to decide",
-            f'test_on="{terms.gate.min_days}d", or gate(min_days=…)',
+            f"test_on={show_duration(terms.test_on)} has fewer days than the {days} that the gate needs to decide",
+            f'test_on="{days}d", or gate(min_days=…)',
         )
 
 
