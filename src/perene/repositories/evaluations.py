@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict
 
 import sqlalchemy as sa
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 from perene.errors import NotFound
 from perene.records.verdict import Decision, Evaluation, Verdict
 from perene.repositories import Fence, models
+from perene.repositories.stored import storable
 from perene.storage import tables
 from perene.storage.database import Database
 
@@ -28,7 +28,9 @@ class Evaluations:
 
         The same run again gives the evaluation that it made before, and writes nothing. Raises what ``fence`` raises.
         """
-        values = {name: _finite(value) for name, value in asdict(evaluation).items() if name != "id"}
+        values = asdict(evaluation)
+        del values["id"]
+        values |= {name: storable(values[name], name) for name in ("verdict", "by_day", "slices")}
         with self._database.write() as connection:
             if fence is not None:
                 fence(connection)
@@ -71,14 +73,3 @@ def _as_evaluation(row: sa.RowMapping) -> Evaluation:
         name: [math.nan if value is None else value for value in column] for name, column in row["by_day"].items()
     }
     return Evaluation(**{**row, "verdict": verdict, "by_day": by_day})
-
-
-def _finite(value: object) -> object:
-    """The value as every dialect's JSON holds it: no NaN and no infinity."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

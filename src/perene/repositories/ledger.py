@@ -124,7 +124,7 @@ def supersede(
 
 
 def make_live(connection: sa.Connection, release: Release, *, before: ReleaseState, deed: Deed) -> Release:
-    """An approved release goes live. The one that was becomes ``before``; open ones, judged against it, are superseded."""
+    """An approved release goes live. The one that was becomes ``before``; open ones are superseded."""
     for old in releases(connection, _release.c.model == release.model, in_state(ReleaseState.LIVE)):
         append(connection, old, before, deed=deed._replace(why=f"v{release.version} took its place"))
     live = append(connection, release, ReleaseState.LIVE, deed=deed)

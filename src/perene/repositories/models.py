@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from perene.errors import NotFound
 from perene.records.model import ModelVersion, RegisteredModel
 from perene.repositories import Fence, audits
+from perene.repositories.stored import storable
 from perene.storage import tables
 from perene.storage.database import Database
 
@@ -78,7 +79,8 @@ class Models:
                     return made
             newest = sa.select(sa.func.max(_version.c.version)).where(_version.c.model == version.model)
             number = (connection.scalar(newest) or 0) + 1
-            connection.execute(_version.insert().values(**asdict(version) | {"version": number}))
+            values = asdict(version) | {"version": number, "parameters": storable(version.parameters, "parameters")}
+            connection.execute(_version.insert().values(**values))
             return version_of(connection, version.model, number)
 
     def version(self, name: str, version: int) -> ModelVersion:

@@ -1,0 +1,1 @@
+"""When things run: schedules create runs, workers work them."""

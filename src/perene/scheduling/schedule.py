@@ -1,0 +1,36 @@
+"""Which runs are due. A schedule only creates runs; two schedulers create one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from perene.records.run import Run
+from perene.repositories.runs import Runs
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TRIGGER = "schedule"
+
+
+def due_at(every: timedelta, now: datetime) -> datetime:
+    """The newest due time up to ``now``: a whole number of ``every`` since midnight UTC of 1 January 1970."""
+    return now - (now - _EPOCH) % every
+
+
+def due(every: Mapping[str, timedelta], last: Mapping[str, datetime], *, now: datetime) -> dict[str, datetime]:
+    """The models that are due, and since when. What was missed is one run; a model that never ran is due at once.
+
+    ``every`` is each model's period, ``last`` the newest due time that has a run.
+    """
+    newest = {model: due_at(period, now) for model, period in every.items()}
+    return {model: at for model, at in newest.items() if model not in last or last[model] < at}
+
+
+def create_due(runs: Runs, every: Mapping[str, timedelta], *, now: datetime, actor: str = "scheduler") -> list[Run]:
+    """Create the runs that are due. A model whose scheduled run still waits or works gets no second one."""
+    at_work = runs.open_models(TRIGGER)
+    free = {model: period for model, period in every.items() if model not in at_work}
+    return [
+        runs.create(model, trigger=TRIGGER, due_at=at, created_at=now, actor=actor)
+        for model, at in due(free, runs.last_due(TRIGGER), now=now).items()
+    ]

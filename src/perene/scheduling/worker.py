@@ -1,0 +1,150 @@
+"""Works runs: one step after another, each result recorded before the next begins.
+
+Laws. A step whose result is recorded is never run again, by whichever worker. A step may begin more than once (its
+worker was killed): its effects go through ``RunContext.fence`` and are the same effect when they come again. A step
+that raises fails its run; nothing is skipped in silence.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from perene.errors import LostLease, PereneError, StorageError
+from perene.records.run import Run, RunState
+from perene.repositories import Fence
+from perene.repositories.runs import Runs
+from perene.repositories.stored import storable_mapping
+
+LEASE = timedelta(seconds=30)
+MOST_ATTEMPTS = 5  # a run whose worker died this often is not tried again
+
+
+@dataclass(slots=True, kw_only=True)
+class RunContext:
+    """What a step gets. ``outcome`` is its to set: the run's end in a word.
+
+    ``results`` are those of the steps before; ``now`` is the run's project time, the same for every step and attempt;
+    ``fence`` guards its effects; ``lost`` is set when another worker took the run over.
+    """
+
+    run: Run
+    results: Mapping[str, Mapping[str, object]]
+    now: datetime
+    fence: Fence
+    outcome: str | None = None
+    lost: threading.Event = field(default_factory=threading.Event)
+
+
+Step = Callable[[RunContext], Mapping[str, object]]
+
+
+class Worker:
+    """Takes runs and works them. ``owner`` is this worker's own name; ``on_failure`` hears of a run that failed."""
+
+    def __init__(
+        self,
+        runs: Runs,
+        steps: Mapping[str, Step],
+        *,
+        owner: str,
+        lease: timedelta = LEASE,
+        on_failure: Callable[[Run, PereneError], None] | None = None,
+    ) -> None:
+        self._runs = runs
+        self._steps = dict(steps)
+        self._owner = owner
+        self._lease = lease
+        self._on_failure = on_failure
+
+    def work_one(self, model: str | None = None) -> Run | None:
+        """Take one run (of a model) and work it to its end; gives it as it stands then. None when none waits."""
+        run = self._runs.claim(self._owner, self._lease, model=model)
+        if run is None:
+            return None
+        try:
+            return self._work(run)
+        except LostLease:  # another worker goes on with it, or a person cancelled it
+            return self._runs.get(run.id)
+        except (KeyboardInterrupt, SystemExit):
+            with suppress(LostLease, StorageError):
+                self._runs.give_back(run)
+            raise
+
+    def _work(self, run: Run) -> Run:
+        if run.attempt > MOST_ATTEMPTS:
+            return self._fail(run, None, _died_too_often(run))
+        results = {step.name: step.result or {} for step in run.steps if step.state is RunState.SUCCEEDED}
+        context = RunContext(run=run, results=results, now=run.created_at, fence=self._runs.fence(run))
+        with self._beating(run, context.lost):
+            for name, step in self._steps.items():
+                if name in results:
+                    continue
+                self._runs.begin_step(run, name)
+                try:
+                    result = storable_mapping(step(context), f"the result of {name}")
+                except LostLease:
+                    raise
+                except Exception as error:  # noqa: BLE001  # the edge of a step: whatever a user's code raises is recorded
+                    return self._fail(run, name, _as_ours(name, error))
+                self._runs.finish_step(run, name, result, outcome=context.outcome)
+                results[name] = result
+            return self._runs.succeed(run)
+
+    def _fail(self, run: Run, step: str | None, error: PereneError) -> Run:
+        told = {name: getattr(error, name) for name in ("code", "what", "why", "seen", "mend")}
+        failed = self._runs.fail(run, step, storable_mapping(told))
+        if self._on_failure is not None:
+            self._on_failure(failed, error)
+        return failed
+
+    @contextmanager
+    def _beating(self, run: Run, lost: threading.Event) -> Iterator[None]:
+        """Beat in a thread of its own while the body works."""
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(self._lease.total_seconds() / 4):
+                try:
+                    self._runs.heartbeat(run)
+                except LostLease:
+                    lost.set()
+                    return
+                except (
+                    StorageError
+                ):  # the next beat tries again; what comes of a missed lease, every write's fence knows
+                    continue
+
+        thread = threading.Thread(target=beat, name=f"heartbeat of run {run.id}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+def _as_ours(step: str, error: Exception) -> PereneError:
+    """The error of a step, with the last lines of code that it came through when it is not perene's."""
+    if isinstance(error, PereneError):
+        return error
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return PereneError(
+        f"the step {step} raised {type(error).__name__}",
+        why=str(error),
+        seen=tuple(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames),
+        code="step-failed",
+    )
+
+
+def _died_too_often(run: Run) -> PereneError:
+    return PereneError(
+        f"run {run.id} of {run.model} was given up",
+        why=f"its worker died in each of {MOST_ATTEMPTS} attempts",
+        mend=f"look at the step that it died in: perene run show {run.id}",
+        code="run-given-up",
+    )
