@@ -9,7 +9,7 @@ import polars as pl
 from perene.errors import DataError
 
 Frame: TypeAlias = Any
-"""A polars DataFrame or LazyFrame, a pandas DataFrame or a pyarrow Table; perene imports the last two only when asked."""
+"""A polars DataFrame or LazyFrame, a pandas DataFrame or a pyarrow Table (which are imported only when asked for)."""
 
 
 def technology(value: object) -> str:

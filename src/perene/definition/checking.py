@@ -38,7 +38,8 @@ class BadColumn:
 class Checked:
     """The good rows, with the Row's columns in its order, and what was wrong with the others.
 
-    ``bad_rows`` says of each row whether it is bad. ``extra`` are the columns that the Row does not know; they are not in ``good``.
+    ``bad_rows`` says of each row whether it is bad. ``extra`` names the columns that the Row does not know; ``good``
+    is without them.
     """
 
     good: pl.DataFrame

@@ -30,7 +30,7 @@ _SHORT = {"pl.": "polars.", "pd.": "pandas.", "pa.": "pyarrow.", "np.": "numpy."
 
 
 def kind_of(annotation: object) -> Kind | None:
-    """The kind that an annotation names, also as a text whose names are only there for type checkers; None for another."""
+    """The kind that an annotation names, or a text whose names only type checkers know; None for another."""
     if isinstance(annotation, str):
         name = annotation.partition("[")[0]
         short = next((prefix for prefix in _SHORT if name.startswith(prefix)), "")

@@ -22,7 +22,7 @@ from perene.definition.frames import (
     vector_back,
 )
 from perene.definition.gates import Margin, read_margin
-from perene.definition.refusals import did_you_mean
+from perene.definition.spelling import did_you_mean
 from perene.errors import DataError, DeclarationError, Mistake
 
 _TABLE_NAMES = ("rows", "x")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
-from perene.definition.refusals import did_you_mean
+from perene.definition.spelling import did_you_mean
 from perene.errors import Mistake
 
 OVERRIDES = ("every", "release", "stale_after")

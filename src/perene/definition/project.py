@@ -11,9 +11,11 @@ from pathlib import Path
 from types import ModuleType
 
 from perene.definition.model import Model
-from perene.definition.refusals import did_you_mean
-from perene.definition.settings import FILE, Settings, has_settings, load_settings
+from perene.definition.settings import FILE, Settings, find_project, load_settings
+from perene.definition.spelling import did_you_mean
 from perene.errors import DeclarationError, Mistake, SettingsError
+
+__all__ = ["Project", "find_project", "load_project"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,19 +58,6 @@ def load_project(folder: Path, *, environment: str | None = None, variables: Map
     if mistakes:
         raise DeclarationError("the project's models are declared wrong", tuple(mistakes))
     return Project(folder=folder, settings=settings, models=dict(sorted(models.items())))
-
-
-def find_project(start: Path) -> Path:
-    """The folder of the project that a folder lies in: the nearest one above with perene.toml or ``[tool.perene]``.
-
-    Raises:
-        SettingsError: there is none.
-    """
-    for folder in (start.resolve(), *start.resolve().parents):
-        if has_settings(folder):
-            return folder
-    mistake = Mistake(where=str(start), what=f"no {FILE} here or in a folder above")
-    raise SettingsError("this is no perene project", (mistake,), mend="perene init")
 
 
 def _model_files(folder: Path, settings: Settings) -> list[Path]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from difflib import get_close_matches
 from typing import Any
 
 from perene.definition.columns import Field
+from perene.definition.spelling import did_you_mean
 
 _RULE_OF = {
     "greater_than": "gt",
@@ -46,12 +46,6 @@ def wrong(field: Field) -> str:
 def unknown(name: str, known: Iterable[str]) -> str:
     """That a name is not known, with the one that was probably meant."""
     return f"is not known{did_you_mean(name, known)}"
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean x?"``, or nothing when no known name is close."""
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def refusal(detail: Mapping[str, Any], fields: Sequence[Field], item: object) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from perene.definition.keys import ATTRIBUTES, read_value, typed_as_toml
-from perene.definition.refusals import did_you_mean
+from perene.definition.spelling import did_you_mean
 from perene.errors import Mistake, SettingsError
 
 FILE = "perene.toml"
@@ -68,9 +68,17 @@ def load_settings(folder: Path, *, environment: str | None, variables: Mapping[s
     return _settings(folder, name, values)
 
 
-def has_settings(folder: Path) -> bool:
-    """Whether a folder holds a project's settings: perene.toml, or ``[tool.perene]`` in its pyproject.toml."""
-    return (folder / FILE).is_file() or _in_pyproject(folder) is not None
+def find_project(start: Path) -> Path:
+    """The folder of the project that a folder lies in: the nearest one above with perene.toml or ``[tool.perene]``.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    for folder in (start.resolve(), *start.resolve().parents):
+        if (folder / FILE).is_file() or _in_pyproject(folder) is not None:
+            return folder
+    mistake = Mistake(where=str(start), what=f"no {FILE} here or in a folder above")
+    raise SettingsError("this is no perene project", (mistake,), mend="perene init")
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], str]:

@@ -13,8 +13,8 @@ from perene.definition.columns import INSTANT
 from perene.definition.durations import show_duration
 from perene.definition.label import Label
 from perene.definition.metrics import built_in
-from perene.definition.refusals import did_you_mean
 from perene.definition.row import RowSchema
+from perene.definition.spelling import did_you_mean
 from perene.errors import Mistake
 
 if TYPE_CHECKING:

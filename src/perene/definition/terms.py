@@ -11,8 +11,8 @@ from typing import Any, Final
 from perene.definition.durations import duration
 from perene.definition.gates import Gate, gate
 from perene.definition.label import Label
-from perene.definition.refusals import did_you_mean
 from perene.definition.row import Row, RowSchema
+from perene.definition.spelling import did_you_mean
 from perene.errors import DeclarationError, Mistake
 
 RELEASE = ("auto", "review")
