@@ -118,12 +118,19 @@ def read_field(
     if kind == "datetime" and leaf.get("tz_constraint") != "aware":
         raise ValueError("is a time without a zone; declare AwareDatetime")
     choices = _choices(leaf)
+    rules = [(rule, leaf[rule]) for rule in _RULES.get(kind, ()) if leaf.get(rule) is not None]
     field = Field(
-        name=name, kind="str" if choices else kind, dtype=_DTYPES[kind], nullable=nullable, required=not default,
-        default=_plain_value(default[0]) if default else None, choices=choices,
-        rules=tuple((rule, _bound(kind, rule, leaf[rule])) for rule in _RULES.get(kind, ()) if leaf.get(rule) is not None),
-        logged=logged, pii=pii,
-    )  # fmt: skip
+        name=name,
+        kind="str" if choices else kind,
+        dtype=_DTYPES[kind],
+        nullable=nullable,
+        required=not default,
+        default=_plain_value(default[0]) if default else None,
+        choices=choices,
+        rules=tuple((rule, _bound(kind, rule, value)) for rule, value in rules),
+        logged=logged,
+        pii=pii,
+    )
     _check_default(field)
     return field
 
@@ -203,12 +210,8 @@ def _strict(field: Field, *, json: bool) -> CoreSchema:
         case "str":
             return core_schema.str_schema(strict=True, **{"pattern": ""} | rules)  # a pattern refuses lone surrogates
         case "int":
-            return core_schema.chain_schema(
-                [
-                    core_schema.int_schema(strict=True, ge=-(2**63), le=2**63 - 1),
-                    core_schema.int_schema(strict=True, **rules),
-                ]
-            )
+            fits = core_schema.int_schema(strict=True, ge=-(2**63), le=2**63 - 1)
+            return core_schema.chain_schema([fits, core_schema.int_schema(strict=True, **rules)])
         case "float":
             return core_schema.float_schema(strict=True, allow_inf_nan=False, **rules)
         case "bool":

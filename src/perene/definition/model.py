@@ -117,7 +117,7 @@ class Model:
     # ── hooks ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def source(self, function: F) -> F:
-        """``source(since, until)``: the rows whose event lies in [since, until), with label and known_at once they are."""
+        """``source(since, until)``: the rows whose event is in [since, until), with label and known_at."""
         return self._add("source", function)
 
     def features(self, function: F) -> F:
@@ -185,9 +185,8 @@ class Model:
         span = None if value == "never" else duration(value)
         if span == timedelta(0):
             raise ValueError("must be longer than nothing")
-        return self._with(
-            replace(self._terms, every=span) if setting == "every" else replace(self._terms, stale_after=span)
-        )
+        changed = replace(self._terms, every=span) if setting == "every" else replace(self._terms, stale_after=span)
+        return self._with(changed)
 
     @property
     def stale_after(self) -> timedelta | None:
