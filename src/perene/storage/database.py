@@ -165,6 +165,8 @@ def _server_engine(url: sa.URL) -> sa.Engine:
             mend='pip install "perene[postgres]"',
             code="extra-missing",
         ) from error
+    except sa.exc.ArgumentError as error:
+        raise _bad_url(str(error)) from error
 
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:

@@ -36,7 +36,7 @@ _DISK = _Meaning("disk", "the disk under the database {name} failed", "look at t
 _SCHEMA = _Meaning(
     "database-schema",
     "the database {name} has no such table or column",
-    "run `perene check`, which brings its schema up to date",
+    "run `perene status`, which brings its schema up to date",
 )
 _FAILED = _Meaning("database", "the database {name} failed", "")
 

@@ -45,12 +45,17 @@ def _models() -> None:
 def _logs() -> None:
     op.create_table(
         "project_clock",
-        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column(
+            "id", sa.Integer, sa.CheckConstraint("id = 1", name=op.f("ck_project_clock_one_row")), nullable=False
+        ),
         sa.Column("project_at", Instant, nullable=False),
         sa.Column("machine_at", Instant, nullable=False),
-        sa.Column("speed", sa.Float, nullable=False),
-        sa.CheckConstraint("id = 1", name=op.f("ck_project_clock_one_row")),
-        sa.CheckConstraint("speed >= 0", name=op.f("ck_project_clock_speed_positive")),
+        sa.Column(
+            "speed",
+            sa.Float,
+            sa.CheckConstraint("speed >= 0", name=op.f("ck_project_clock_speed_positive")),
+            nullable=False,
+        ),
         sa.PrimaryKeyConstraint("id", name="pk_project_clock"),
     )
     op.create_table(
@@ -59,13 +64,17 @@ def _logs() -> None:
         sa.Column("model", sa.String, nullable=False),
         sa.Column("log", sa.String, nullable=False),
         sa.Column("source", sa.String, nullable=False),
-        sa.Column("state", sa.String, nullable=False),
+        sa.Column(
+            "state",
+            sa.String,
+            sa.CheckConstraint("state IN ('open', 'committed', 'void')", name=op.f("ck_ingest_state")),
+            nullable=False,
+        ),
         sa.Column("rows", sa.Integer, nullable=False),
         sa.Column("days", _Json),
         sa.Column("created_at", Instant, nullable=False),
         sa.Column("committed_at", Instant),
         sa.ForeignKeyConstraint(["model"], ["model.name"], name="fk_ingest_model_model"),
-        sa.CheckConstraint("state IN ('open', 'committed', 'void')", name=op.f("ck_ingest_state")),
         sa.PrimaryKeyConstraint("id", name="pk_ingest"),
         sa.UniqueConstraint("model", "log", "source", name="uq_ingest_model_log_source"),
     )
@@ -328,8 +337,9 @@ def _watch() -> None:
     )
     op.create_table(
         "drain_request",
-        sa.Column("id", sa.Integer, nullable=False),
+        sa.Column(
+            "id", sa.Integer, sa.CheckConstraint("id = 1", name=op.f("ck_drain_request_one_row")), nullable=False
+        ),
         sa.Column("asked_at", Instant, nullable=False),
-        sa.CheckConstraint("id = 1", name=op.f("ck_drain_request_one_row")),
         sa.PrimaryKeyConstraint("id", name="pk_drain_request"),
     )
