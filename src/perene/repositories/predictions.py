@@ -17,7 +17,7 @@ from perene.storage.tables import model as models
 
 # A truth that names only a prediction lies in the partition of the day on which it was known. One that was known
 # longer than this before the prediction was to be asked for is not looked for.
-_EARLY = timedelta(days=1)
+_EARLY = timedelta(days=2)
 
 
 class Predictions:
@@ -98,7 +98,7 @@ class Predictions:
     def _said(self, model: Model, as_of: datetime, *, first: date | None, upto: int | None) -> pl.LazyFrame:
         said = self._lake.scan(model.name, Log.TRUTHS, columns=truths_columns(model), upto=upto)
         if first is not None:
-            said = said.filter(pl.col("day") >= first - model.asked - _EARLY)
+            said = said.filter(pl.col("day") >= first - timedelta(days=model.asked.days) - _EARLY)
         return said.filter(pl.col("known_at") <= as_of)
 
     def _names(self, model: Model | str | None) -> list[str]:

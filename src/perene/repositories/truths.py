@@ -35,7 +35,7 @@ class Truths:
 
 
 def newest_truths(said: pl.LazyFrame, subject: Sequence[str]) -> pl.LazyFrame:
-    """What holds of each subject: its newest truth by ``(known_at, ingest)``, and none when that took the label back."""
+    """What holds of each subject: its newest truth by ``(known_at, ingest)``; none when that took the label back."""
     ordered = said.sort("known_at", "ingest", maintain_order=True)
     newest = ordered.unique(subset=list(subject), keep="last", maintain_order=True)
     return newest.filter(~pl.col("retracted")).select(*subject, "label", "known_at")

@@ -55,7 +55,7 @@ def predictions_columns(model: Model) -> dict[str, pl.DataType]:
         "request": pl.Struct({f.name: f.dtype for f in model.schema.fields if f.logged}),
         "raw": number,
         "steps": pl.List(number),
-        "final": _answer(model, number),
+        "final": model.answer_dtype,
         "ingest": pl.Int64(),
         "day": pl.Date(),
     }
@@ -152,9 +152,3 @@ def _as_json(values: pl.Series) -> pl.Series:
 
 def _number(model: Model) -> pl.DataType:
     return pl.List(pl.Float64()) if model.label.task is Task.MULTICLASS else pl.Float64()
-
-
-def _answer(model: Model, number: pl.DataType) -> pl.DataType:
-    """The type of a final answer: what the last post step's annotation says, else that of the raw one."""
-    said = model.posts[-1].answer if model.posts else None
-    return number if said is None else said

@@ -41,6 +41,7 @@ class Lake:
     ) -> None:
         self._root = root.rstrip("/")
         self._options = dict(options or {})
+        self.machine = machine
         self.ingests = Ingests(database, machine)
 
     def append(self, model: str, log: Log | str, frame: pl.DataFrame, *, source: str) -> int:
