@@ -1,0 +1,165 @@
+"""Candidate against champion on the same rows: their difference, with its one-sided bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from perene.statistics.intervals import Days, Mask, Values, day_sums, half_width, jackknife, sums_by
+
+Better = Literal["lower", "higher"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """How a candidate differs from a champion (or a baseline) on the same rows.
+
+    ``difference`` is candidate minus champion, turned so that lower is better; the true one is below ``upper`` with
+    probability 1 - ``alpha``, and above ``lower`` with as much. The scores keep the metric's own direction, which
+    ``better`` names. ``se_key`` is the standard error over keys, where keys repeat. The numbers are arrays over the
+    leading axes: of shape () for one comparison.
+    """
+
+    difference: Values
+    lower: Values
+    upper: Values
+    half_width: Values
+    se_day: Values
+    se_ewc: Values
+    se_key: Values | None
+    candidate_score: Values
+    champion_score: Values
+    rows: Values
+    days: int
+    better: Better
+    alpha: float
+
+
+def compare_rows(
+    day: Days,
+    candidate: Values,
+    champion: Values,
+    *,
+    key: NDArray[Any] | None = None,
+    better: Better = "lower",
+    alpha: float = 0.05,
+) -> Comparison:
+    """Compare two models by a metric that has one value per row.
+
+    Args:
+        day: the day of each row, shape (n,); instants are cut to their UTC day.
+        candidate: its metric on each row, shape (n,).
+        champion: its metric on the same rows, in the same order.
+        key: which thing each row is about; where things repeat, their clusters may widen the interval.
+        better: whether lower or higher values of the metric are better.
+        alpha: the chance, of each bound, of being wrong.
+    """
+    days = day_sums(day, candidate, champion)
+    keys = None
+    if key is not None:
+        by_key = sums_by(key, candidate, champion)
+        keys = (by_key.rows, *by_key.sums) if 1 < len(by_key.rows) < len(candidate) else None
+    return compare(days.rows, *days.sums, by_key=keys, better=better, alpha=alpha)
+
+
+def compare(
+    rows: Values,
+    candidate: Values,
+    champion: Values,
+    *,
+    by_key: tuple[Values, ...] | None = None,
+    better: Better = "lower",
+    alpha: float = 0.05,
+) -> Comparison:
+    """Compare two models by their sums per day; this is the gate's core.
+
+    Args:
+        rows: rows of each day, shape (…, G), days in order.
+        candidate: the sum over each day's rows of the candidate's metric, shape (…, G).
+        champion: the same of the champion.
+        by_key: rows, candidate and champion once more, in sums per key, shape (…, K).
+        better: whether lower or higher values of the metric are better.
+        alpha: the chance, of each bound, of being wrong.
+    """
+    sign = 1.0 if better == "lower" else -1.0
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        total = np.asarray(rows.sum(axis=-1))
+        gap = sign * (candidate - champion)
+        theta = gap.sum(axis=-1) / total
+        width = half_width(_deviations(rows, gap, theta), alpha=alpha)
+        h, se_key = width.value, None
+        if by_key is not None:
+            key_gap = sign * (by_key[1] - by_key[2])
+            se_key, h_key = _over_keys(_deviations(by_key[0], key_gap, theta), alpha)
+            h = np.maximum(h, h_key)
+        return Comparison(
+            difference=theta,
+            lower=theta - h,
+            upper=theta + h,
+            half_width=h,
+            se_day=width.se_day,
+            se_ewc=width.se_ewc,
+            se_key=se_key,
+            candidate_score=candidate.sum(axis=-1) / total,
+            champion_score=champion.sum(axis=-1) / total,
+            rows=total,
+            days=rows.shape[-1],
+            better=better,
+            alpha=alpha,
+        )
+
+
+def compare_whole(
+    day: Days,
+    candidate: Callable[[Mask], float],
+    champion: Callable[[Mask], float],
+    *,
+    better: Better = "lower",
+    alpha: float = 0.05,
+) -> Comparison:
+    """Compare two models by a metric that only all rows together have (AUC, a median), by the jackknife over days.
+
+    Args:
+        day: the day of each row, shape (n,).
+        candidate: its metric on the rows of a mask.
+        champion: the same of the champion, on the same rows.
+        better: whether lower or higher values of the metric are better.
+        alpha: the chance, of each bound, of being wrong.
+    """
+    sign = 1.0 if better == "lower" else -1.0
+    everything = np.ones(len(day), dtype=np.bool_)
+    theta, deviations = jackknife(day, lambda rows: sign * (float(candidate(rows)) - float(champion(rows))))
+    width = half_width(deviations, alpha=alpha)
+    difference = np.asarray(theta)
+    return Comparison(
+        difference=difference,
+        lower=difference - width.value,
+        upper=difference + width.value,
+        half_width=width.value,
+        se_day=width.se_day,
+        se_ewc=width.se_ewc,
+        se_key=None,
+        candidate_score=np.asarray(float(candidate(everything))),
+        champion_score=np.asarray(float(champion(everything))),
+        rows=np.asarray(float(len(day))),
+        days=len(deviations),
+        better=better,
+        alpha=alpha,
+    )
+
+
+def _deviations(rows: Values, gap: Values, theta: Values) -> Values:
+    """How far each group pulls the mean: (S - θ·n) / n̄."""
+    return np.asarray((gap - theta[..., None] * rows) / rows.mean(axis=-1)[..., None])
+
+
+def _over_keys(deviations: Values, alpha: float) -> tuple[Values, Values]:
+    """Standard error and half-width with keys, which have no order, as the clusters."""
+    keys = deviations.shape[-1]
+    se = np.sqrt(np.square(deviations).sum(axis=-1) / (keys * (keys - 1)))
+    return se, np.asarray(stdtrit(keys - 1, 1 - alpha) * se)
