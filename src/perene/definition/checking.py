@@ -17,7 +17,13 @@ from perene.definition.refusals import MISSING, NULL, broken, wrong
 
 SAMPLE = 5
 _NOT_SHOWN = "(not logged)"
+_BEYOND = "(outside the years 1 to 9999)"
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_SPANS: dict[tuple[bool, bool], tuple[date, date]] = {  # by whether a column has times, and whether they have a zone
+    (True, True): (_FIRST, _LAST),
+    (True, False): (datetime.min, datetime.max),  # noqa: DTZ901 - of columns that have none
+    (False, False): (date.min, date.max),
+}
 Flag: TypeAlias = pl.Expr | pl.Series
 
 
@@ -148,10 +154,26 @@ def _shown_type(dtype: pl.DataType) -> str:
 def _sample(rows: pl.DataFrame, flag: pl.Series, fields: Sequence[Field]) -> list[dict[str, object]]:
     first = rows[flag.arg_true().head(SAMPLE).to_list()]
     hidden = {field.name for field in fields if not field.logged}
-    return [{k: _NOT_SHOWN if k in hidden else _as_json(v) for k, v in row.items()} for row in first.to_dicts()]
+    columns = {
+        column.name: [_NOT_SHOWN] * first.height if column.name in hidden else _as_json(column)
+        for column in first.get_columns()
+    }
+    return [{name: values[i] for name, values in columns.items()} for i in range(first.height)]
 
 
-def _as_json(value: object) -> object:
-    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
-        return value
-    return value.isoformat() if isinstance(value, date) else str(value)
+def _as_json(column: pl.Series) -> list[object]:
+    """A column's values as JSON; times outside Python's years, which polars can hold and not show, as a word."""
+    dtype = column.dtype
+    if isinstance(dtype, pl.Datetime | pl.Date):
+        utc = column.dt.convert_time_zone("UTC") if isinstance(dtype, pl.Datetime) and dtype.time_zone else column
+        first, last = _SPANS[isinstance(dtype, pl.Datetime), utc is not column]
+        inside = utc.set(~utc.is_between(first, last).fill_null(value=False), None)
+        pairs = zip(inside.to_list(), column.is_null().to_list(), strict=True)
+        return [value.isoformat() if value else None if null else _BEYOND for value, null in pairs]
+    if dtype.is_nested() or isinstance(dtype, pl.Duration | pl.Time | pl.Binary):
+        return [f"({dtype})"] * column.len()
+    return [value if _is_json(value) else str(value) for value in column.to_list()]
+
+
+def _is_json(value: object) -> bool:
+    return value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value))

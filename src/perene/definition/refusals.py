@@ -35,7 +35,8 @@ MISSING = "is missing"
 
 def broken(rule: str, value: object) -> str:
     """What a value that breaks a rule must be."""
-    return _TEXTS[rule].format(value.isoformat() if isinstance(value, date) else value)
+    shown = value.isoformat() if isinstance(value, date) else value
+    return _TEXTS[rule].format(int(value) if isinstance(value, float) and value.is_integer() else shown)
 
 
 def wrong(field: Field) -> str:
