@@ -115,6 +115,8 @@ class Children:
         self._start(child.name)
 
     def _end(self) -> None:
+        if self._running():
+            self._write("perene", "stopping: what was begun is finished; Ctrl-C again does not wait")
         for grace_s in (self.grace_s, _LAST_GRACE_S):  # asked a second time, a worker leaves its run where it stands
             for child in self._running():
                 child.process.terminate()
@@ -143,7 +145,7 @@ class Children:
                 self._write(name, line.decode(errors="replace").rstrip("\r\n"))
 
     def _write(self, name: str, line: str) -> None:
-        wide = max(map(len, self.commands))
+        wide = max(map(len, ("perene", *self.commands)))
         with self._writing:
             self.err.write(f"{name:{wide}} │ {line}\n")
             self.err.flush()

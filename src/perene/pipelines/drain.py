@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from perene.definition.model import Model
 from perene.errors import PereneError, StorageError
-from perene.pipelines.serving import AnsweredRow, answered_row, envelope_of
+from perene.pipelines.journaling import AnsweredRow, answered_row, day_of, envelope_of
 from perene.pipelines.truths import truth_of, truths_frame
 from perene.repositories.predictions import Predictions
 from perene.repositories.truths import Truths
@@ -142,7 +142,7 @@ def _claim(database: Database, model: str, lines: Sequence[AnsweredRow]) -> int:
             taken |= set(connection.execute(query.where(given_id.c.prediction_id.in_(part))).scalars())
         new = [line for line in lines if line.prediction_id not in taken]
         values = [
-            {"model": model, "prediction_id": n.prediction_id, "day": n.event_at.date(), "row_digest": n.row_digest}
+            {"model": model, "prediction_id": n.prediction_id, "day": day_of(n.event_at), "row_digest": n.row_digest}
             for n in new
         ]
         if values:

@@ -2,60 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
-import msgspec
 import numpy as np
 import polars as pl
 
 from perene.definition.model import Model
 from perene.pipelines.predictor import Output, Predictor
-from perene.records.identity import identity, new_id, new_ids
+from perene.records.identity import new_id, new_ids
 from perene.repositories.predictions import Predictions
 from perene.storage.envelope import INSTANT, keys, predictions_columns
-from perene.storage.journal import Entry, JournalReader
 
-_ENCODER = msgspec.msgpack.Encoder()
 Times = datetime | pl.Series
-AnswerValue = bool | int | float | str | list[float]
-
-
-class AnsweredRow(msgspec.Struct, frozen=True, array_like=True):
-    """One answered row as the journal keeps it. Fields are only ever added at the end, with a default.
-
-    ``row_digest`` is of the whole row, logged or not, and stands only where the caller gave the id.
-    """
-
-    prediction_id: str
-    request_id: str
-    position: int
-    model_version: int
-    recipe: str
-    key: str
-    event_at: datetime
-    predicted_at: datetime
-    recorded_at: datetime
-    request: dict[str, object]
-    raw: float | list[float]
-    steps: list[object]
-    final: AnswerValue
-    row_digest: str = ""
-    features: dict[str, object] | None = None
-
-    def entry(self, model: str) -> Entry:
-        """Its line in the journal."""
-        return Entry(kind="prediction", model=model, id=self.prediction_id, body=_ENCODER.encode(self))
-
-
-_DECODER = msgspec.msgpack.Decoder(AnsweredRow)
-
-
-def answered_row(body: bytes) -> AnsweredRow:
-    """Read a line of the journal."""
-    return _DECODER.decode(body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +28,7 @@ class Answered:
     position: Sequence[int]
     model_version: Sequence[int]
     recipe: Sequence[str]
-    key: Sequence[str]
+    key: pl.Series
     event_at: pl.Series
     predicted_at: pl.Series
     recorded_at: pl.Series
@@ -96,13 +57,13 @@ def build_envelope(model: Model, answered: Answered) -> pl.DataFrame:
         "mode": pl.Series([answered.mode] * height, dtype=pl.String),
         "model_version": pl.Series(answered.model_version, dtype=pl.Int64),
         "recipe": pl.Series(answered.recipe, dtype=pl.String),
-        "key": pl.Series(answered.key, dtype=pl.String),
+        "key": answered.key,
         "event_at": answered.event_at.cast(INSTANT),
         "predicted_at": answered.predicted_at.cast(INSTANT),
         "recorded_at": answered.recorded_at.cast(INSTANT),
         "request": logged.to_struct(),
-        "raw": pl.Series(answered.raw, dtype=types["raw"]),
-        "steps": pl.Series(answered.steps, dtype=types["steps"]),
+        "raw": _numbers(answered.raw, types["raw"]),
+        "steps": _numbers(answered.steps, types["steps"]),
         "final": pl.Series(answered.final, dtype=types["final"]),
         "day": answered.event_at.dt.date(),
     }
@@ -111,53 +72,9 @@ def build_envelope(model: Model, answered: Answered) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def envelope_of(model: Model, lines: Sequence[AnsweredRow]) -> pl.DataFrame:
-    """The lines of the prediction log for lines of a journal."""
-    features = [line.features for line in lines]
-    return build_envelope(
-        model,
-        Answered(
-            prediction_id=[line.prediction_id for line in lines],
-            request_id=[line.request_id for line in lines],
-            position=[line.position for line in lines],
-            model_version=[line.model_version for line in lines],
-            recipe=[line.recipe for line in lines],
-            key=[line.key for line in lines],
-            event_at=pl.Series([line.event_at for line in lines], dtype=INSTANT),
-            predicted_at=pl.Series([line.predicted_at for line in lines], dtype=INSTANT),
-            recorded_at=pl.Series([line.recorded_at for line in lines], dtype=INSTANT),
-            rows=_frame_of(model, [line.request for line in lines]),
-            raw=[line.raw for line in lines],
-            steps=[line.steps for line in lines],
-            final=[line.final for line in lines],
-            features=pl.DataFrame(features, infer_schema_length=None) if all(features) else None,
-        ),
-    )
-
-
-def waiting_predictions(model: Model, journals: JournalReader) -> pl.DataFrame | None:
-    """What servers answered and the lake does not hold yet, as lines of the log; None when nothing waits.
-
-    Read it before the lake, and keep one line per prediction id: a drain may come in between.
-    """
-    entries = journals.entries(model.name, "prediction")
-    return envelope_of(model, [answered_row(e.body) for e in entries]) if entries else None
-
-
 def logged_fields(model: Model) -> list[str]:
     """The fields of the Row that may be logged."""
     return [field.name for field in model.schema.fields if field.logged]
-
-
-def identities(model: Model, rows: pl.DataFrame) -> list[str]:
-    """Which thing each row is about."""
-    names = model.key
-    return [identity(dict(zip(names, values, strict=True))) for values in rows.select(names).iter_rows()]
-
-
-def row_digest(row: Mapping[str, object]) -> str:
-    """The digest by which the same row is known when its prediction id comes again."""
-    return hashlib.sha256(msgspec.json.encode(row, order="sorted")).hexdigest()
 
 
 def serve_bulk(
@@ -192,7 +109,7 @@ def serve_bulk(
         position=range(height),
         model_version=[predictor.version.version] * height,
         recipe=[predictor.version.recipe] * height,
-        key=keys(rows, model.key).to_list(),
+        key=keys(rows, model.key),
         event_at=rows[model.at],
         predicted_at=_times(predicted_at, height),
         recorded_at=_times(recorded_at, height),
@@ -230,14 +147,15 @@ def _times(value: Times, height: int) -> pl.Series:
     return pl.Series([value], dtype=INSTANT).new_from_index(0, height)
 
 
-def _frame_of(model: Model, requests: Sequence[Mapping[str, object]]) -> pl.DataFrame:
-    """Logged fields as a frame; a field that the Row gained since then is null, days come back from their text."""
-    columns: dict[str, pl.Series] = {}
-    for name in logged_fields(model):
-        dtype = model.schema.polars[name]
-        cells = [request.get(name) for request in requests]
-        if dtype == pl.Date:
-            columns[name] = pl.Series(cells, dtype=pl.String).str.to_date()
-        else:
-            columns[name] = pl.Series(cells, dtype=dtype)
-    return pl.DataFrame(columns)
+def _numbers(values: Sequence[object], dtype: pl.DataType) -> pl.Series:
+    """Numbers, or lists of them of one length, as a column; a column of lists is made at once, not list by list."""
+    if dtype != pl.List(pl.Float64):
+        return pl.Series(values, dtype=dtype)
+    lists = cast(Sequence[Sequence[float]], values)
+    widths = {len(numbers) for numbers in lists}
+    if widths == {0}:
+        return pl.Series([[]], dtype=dtype).new_from_index(0, len(lists))
+    if len(widths) != 1:
+        return pl.Series(lists, dtype=dtype)
+    flat = pl.Series([number for numbers in lists for number in numbers], dtype=pl.Float64)
+    return flat.reshape((len(lists), widths.pop())).arr.to_list()

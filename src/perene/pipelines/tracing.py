@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perene.definition.model import Model
-from perene.pipelines.serving import answered_row, envelope_of
+from perene.pipelines.journaling import answered_row, envelope_of
 from perene.repositories.predictions import Predictions
 from perene.storage.journal import JournalReader
 

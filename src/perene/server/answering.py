@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import cast
 
 import msgspec
@@ -13,20 +12,14 @@ import msgspec
 from perene.clock import MachineClock, ProjectClock
 from perene.definition.model import Model
 from perene.errors import PereneError, ServingError, StorageError
+from perene.pipelines.journaling import AnsweredRow, AnswerValue, instant, records_of, row_digest
 from perene.pipelines.predictor import Output, Predictor
-from perene.pipelines.serving import (
-    AnsweredRow,
-    AnswerValue,
-    identities,
-    logged_fields,
-    row_digest,
-    steps_of_rows,
-    values,
-)
+from perene.pipelines.serving import logged_fields, steps_of_rows, values
 from perene.records.identity import new_id, new_ids
 from perene.server.batcher import Batcher
 from perene.server.given import Given, GivenIds
 from perene.server.losses import Losses
+from perene.storage.envelope import keys
 from perene.storage.journal import Journal
 
 QUEUE_ROWS = 20_000
@@ -116,7 +109,7 @@ class _Batch:
         self._now = desk.time.now()
         self._recorded_at = desk.machine()
         self._rows = model.schema.parse_json([row for request in requests for row in request.rows])
-        self._records = self._rows.to_dicts()
+        self._records = records_of(self._rows)
         self._request_ids = [new_id(self._recorded_at) for _ in requests]
         self._ids = new_ids(self._recorded_at, len(self._records))
         self._given: dict[int, Given] = self._place_given(desk.given)
@@ -161,9 +154,10 @@ class _Batch:
         rows = self._rows if len(self._new) == len(self._records) else self._rows[self._new]
         raw = self._output.raw.tolist()
         steps = steps_of_rows(self._predictor, self._output)
-        keys = identities(self._model, rows)
+        named = None if set(self._model.key) <= set(logged) else keys(rows, self._model.key).to_list()
         features = self._model.compute_features(rows).to_dicts() if self._model.log_features else None
         request_of = self._request_of_row()
+        now, recorded_at = instant(self._now), instant(self._recorded_at)
         lines = []
         for n, i in enumerate(self._new):
             record = self._records[i]
@@ -175,14 +169,14 @@ class _Batch:
                     position=position,
                     model_version=self._version.version,
                     recipe=self._version.recipe,
-                    key=keys[n],
-                    event_at=cast(datetime, record[self._model.at]),
-                    predicted_at=self._now,
-                    recorded_at=self._recorded_at,
+                    event_at=cast(int, record[self._model.at]),
+                    predicted_at=now,
+                    recorded_at=recorded_at,
                     request=record if whole else {name: record[name] for name in logged},
                     raw=raw[n],
                     steps=steps[n],
                     final=cast(AnswerValue, self._final[n]),
+                    key=named[n] if named else "",
                     row_digest=self._given[i].digest if i in self._given else "",
                     features=features[n] if features else None,
                 )

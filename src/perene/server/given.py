@@ -11,7 +11,7 @@ import polars as pl
 from perene.definition.model import Model
 from perene.errors import Conflict
 from perene.pipelines.drain import known_ids
-from perene.pipelines.serving import AnsweredRow, answered_row
+from perene.pipelines.journaling import AnsweredRow, answered_row
 from perene.repositories.predictions import Predictions
 from perene.storage.database import Database
 from perene.storage.journal import JournalReader

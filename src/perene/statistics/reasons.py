@@ -21,7 +21,7 @@ def reason(
         days: how many days of rows would decide, if known.
     """
     other = "the champion" if against == "champion" else "a constant prediction"
-    sure = f"with {1 - comparison.alpha:.4g} certainty"
+    sure = f"with {100 * (1 - comparison.alpha):.4g} % certainty"
     found = side(float(comparison.difference))
     between = f"between {side(float(comparison.lower))} and {side(float(comparison.upper))}"
     more = f"; about {days:,} days of rows would decide" if days else ""
@@ -45,7 +45,7 @@ def reason(
         case _ if against == "baseline":
             return f"not shown to be better than {other}: {found}, {between}{more}"
         case _:
-            return f"cannot tell yet: {found} than {other}, {between}; {margin:.4g} is allowed{more}"
+            return f"cannot tell yet against {other}: {found}, {between}; {margin:.4g} is allowed{more}"
 
 
 def side(difference: float) -> str:

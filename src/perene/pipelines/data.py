@@ -1,0 +1,109 @@
+"""Data: from a source, the product's own log or a file to examples, and from examples to a dataset version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+import polars as pl
+
+from perene.definition.model import Model
+from perene.pipelines.asking import Ask, Told, ask_source
+from perene.pipelines.changing import compared, counted, to_append
+from perene.pipelines.checking import check_examples, hide_later, refuse_many
+from perene.pipelines.cutting import cut
+from perene.pipelines.joining import join_logs
+from perene.pipelines.windows import window_of
+from perene.records.dataset import Changes
+from perene.repositories import Fence
+from perene.repositories.examples import Examples
+from perene.repositories.predictions import Predictions
+from perene.repositories.sources import Sources, quarantined
+from perene.storage.database import Database
+from perene.storage.envelope import Log
+from perene.storage.lake import Lake
+
+__all__ = ["collect", "cut", "import_examples"]
+
+_IMPORT = "import"
+
+
+def collect(
+    model: Model, *, now: datetime, lake: Lake, database: Database, run: int | None = None, fence: Fence | None = None
+) -> dict[str, object]:
+    """Bring new, late and corrected examples in; returns what was asked and what changed, as JSON.
+
+    The source is asked for days that are missing, whose labels may still come, or that ``revisit`` covers; the
+    prediction log is joined with the ground truth that came since. May be repeated at any point: nothing is said twice.
+
+    Args:
+        now: Project time. No label that is known later is used.
+        fence: Called first in each transaction with the database.
+
+    Raises:
+        DataError: the source failed ("data-source"), gave too many bad rows ("data-bad-rows"), no row where there must
+            be some ("data-empty"), or not the columns of the label ("data-columns").
+    """
+    examples = Examples(lake)
+    lake.settle(model.name, Log.EXAMPLES)  # what an earlier try left open
+    window = window_of(model, now)
+    told, joined = Told(), Changes()
+    if "source" in model.examples and model.source_hook is not None:
+        ask = Ask(
+            model=model, hook=model.source_hook, now=now, run=run, examples=examples, sources=Sources(database),
+            fence=fence,
+        )  # fmt: skip
+        told = ask_source(ask, window)
+    if "log" in model.examples:
+        predictions = Predictions(lake, database)
+        joined = join_logs(model, window, now=now, examples=examples, predictions=predictions)
+    for log in Log:
+        lake.tidy(model.name, log)
+    return {
+        "since": window.since.isoformat(),
+        "until": window.until.isoformat(),
+        "asked": told.calls,
+        "rows": told.rows,
+        "quarantined": told.quarantined,
+        "source": asdict(_total(told.changes)),
+        "log": asdict(joined),
+        "ingest": lake.horizon(model.name, Log.EXAMPLES),
+    }
+
+
+def import_examples(
+    model: Model, frame: object, *, now: datetime, lake: Lake, database: Database, who: str = "the import"
+) -> dict[str, object]:
+    """Import rows with their labels; returns what changed, as JSON.
+
+    An identity that was imported before is corrected. A label that is known only later counts from then on.
+
+    Raises:
+        DataError: more than the declared share of rows is bad ("data-bad-rows"), or the label's columns are missing
+            ("data-columns").
+    """
+    examples = Examples(lake)
+    lake.settle(model.name, Log.EXAMPLES)
+    arrived = check_examples(model, frame, now=now, who=who)
+    aside = quarantined(model.name, arrived.aside, run=None, origin=_IMPORT, at=now)
+    Sources(database).set_aside(aside)
+    refuse_many(model, arrived, who)
+    new = arrived.examples
+    days = new["event_at"].dt.date().unique().to_list()
+    before = examples.current(model, [_IMPORT], days)
+    changes = compared(new, before).filter(~pl.col("gone"))
+    rows = to_append(changes, now=now, origin=_IMPORT, dated=model.label.known_at is not None)
+    later = hide_later(model, rows.filter(pl.col("known_at") > now), now)  # until then, they are without a label
+    number = examples.append(model, pl.concat([later, rows]), f"{_IMPORT}:{who}@{now.isoformat()}")
+    return {"rows": arrived.total, "quarantined": arrived.bad_days.len(), "ingest": number} | asdict(counted(changes))
+
+
+def _total(changes: Sequence[Changes]) -> Changes:
+    """The sum of changes."""
+    return Changes(
+        added=sum(c.added for c in changes),
+        relabelled=sum(c.relabelled for c in changes),
+        restated=sum(c.restated for c in changes),
+        gone=sum(c.gone for c in changes),
+    )
