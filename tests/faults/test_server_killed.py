@@ -9,7 +9,6 @@ import time
 
 from perene.app import open_project
 from perene.pipelines.drain import drain_orphans
-from perene.server.keeper import drain_logs
 from perene.storage.journal import journal_folder
 
 MODEL = "parcel-hours"
@@ -51,7 +50,7 @@ def test_what_was_acknowledged_is_in_the_log_exactly_once(tiny, server_of, a_row
 
     app = open_project(tiny)
     folder = journal_folder(tiny)
-    drained = drain_orphans(folder, drain_logs(app))
+    drained = drain_orphans(folder, app.logs)
     model = app.project.models[MODEL]
     log = app.predictions.scan(model).collect()
     said = app.truths.scan(model).collect()

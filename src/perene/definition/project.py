@@ -20,11 +20,15 @@ __all__ = ["Project", "find_project", "load_project"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A folder, its settings, and its models by name; every one of them is sound."""
+    """A folder, its settings, and its models by name; every one of them is sound.
+
+    ``modules`` names, for each model, the module that declares it.
+    """
 
     folder: Path
     settings: Settings
     models: Mapping[str, Model]
+    modules: Mapping[str, str]
 
 
 def load_project(folder: Path, *, environment: str | None = None, variables: Mapping[str, str]) -> Project:
@@ -44,10 +48,12 @@ def load_project(folder: Path, *, environment: str | None = None, variables: Map
     _prefer(folder)
     mistakes: list[Mistake] = []
     models: dict[str, Model] = {}
+    modules: dict[str, str] = {}
     for file in files:
         module = _imported(folder, file, mistakes)
         for model in _models_of(module):
             other = models.setdefault(model.name, model)
+            modules.setdefault(model.name, module.__name__ if module else "")
             if other is not model:
                 mistakes.append(
                     Mistake(where=model.line, what=f"the model {model.name} is declared at {other.line} too")
@@ -57,7 +63,7 @@ def load_project(folder: Path, *, environment: str | None = None, variables: Map
         mistakes += model.mistakes
     if mistakes:
         raise DeclarationError("the project's models are declared wrong", tuple(mistakes))
-    return Project(folder=folder, settings=settings, models=dict(sorted(models.items())))
+    return Project(folder=folder, settings=settings, models=dict(sorted(models.items())), modules=modules)
 
 
 def _model_files(folder: Path, settings: Settings) -> list[Path]:
@@ -113,7 +119,8 @@ def _imported(folder: Path, file: Path, mistakes: list[Mistake]) -> ModuleType |
         mistakes += error.mistakes
     except Exception as error:  # noqa: BLE001 - the user's file runs here; whatever it raises is a mistake with its line
         what = f"{name} cannot be imported: {type(error).__name__}: {error}"
-        mistakes.append(Mistake(where=_line_of(error, folder, file), what=what))
+        mend = "apt-get install libgomp1" if "libgomp" in str(error) else ""  # LightGBM's wheel needs the system's
+        mistakes.append(Mistake(where=_line_of(error, folder, file), what=what, mend=mend))
     return None
 
 

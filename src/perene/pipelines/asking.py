@@ -18,6 +18,7 @@ from perene.records.dataset import Changes
 from perene.repositories import Fence
 from perene.repositories.examples import Examples, midnight
 from perene.repositories.sources import SourceDay, Sources, quarantined
+from perene.storage.envelope import Log
 
 SOURCE = "source"
 _USUAL = 28  # days before a gap that say whether it is one
@@ -112,13 +113,16 @@ def _say(ask: Ask, span: tuple[date, date], new: pl.DataFrame) -> Changes:
     """Append what is new or other than what the source said before about these days, and retract what it lacks."""
     model, (first, until) = ask.model, span
     days = [first + timedelta(days=i) for i in range((until - first).days)]
-    before = ask.examples.current(model, [SOURCE], days)
+    after = ask.examples.lake.horizon(model.name, Log.EXAMPLES)
+    before = ask.examples.current(model, SOURCE, days)
     if new.is_empty():
         _refuse_gap(ask, span, before)
     changes = compared(new, before)
     rows = to_append(changes, now=ask.now, origin=SOURCE, dated=model.label.known_at is not None)
-    source = f"run:{ask.run}:source:{first}..{until}@{ask.now.isoformat()}"
-    ask.examples.append(model, rows, source)
+    if rows.height:
+        # A try that was cut off after its append says in the next one only what the source answers otherwise now.
+        source = f"run:{ask.run}:source:{first}..{until}@{ask.now.isoformat()}:after {after}"
+        ask.examples.append(model, rows, source, fence=ask.fence)
     return counted(changes)
 
 

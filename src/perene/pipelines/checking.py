@@ -58,7 +58,8 @@ def check_examples(
     known_at, more = _known_at(model, rest, labelled=label.is_not_null(), now=now)
     event_at = checked.good[model.at].alias("event_at")
     rows = pl.DataFrame([keys(checked.good, model.key).alias("key"), event_at, label, known_at])
-    whys += [*more, *_identities(model, rows, span)]
+    whys += [*more, *_outside(model, rows, span)]
+    whys.append(_told_again(model, rows, whys))
     bad, aside = _set_aside(model, rest, whys)
     examples = rows.with_columns(row=checked.good.to_struct("row")).filter(~bad)
     days = pl.concat([_day(frame.filter(checked.bad_rows), model.at), _day(rest.filter(bad), model.at)])
@@ -85,7 +86,7 @@ def hide_later(model: Model, examples: pl.DataFrame, now: datetime) -> pl.DataFr
 def refuse_many(model: Model, arrived: Arrived, who: str) -> None:
     """Refuse rows of which more than the declared share is bad. Raises DataError."""
     bad = arrived.bad_days.len()
-    if not bad or bad <= model.max_bad * arrived.total:
+    if not bad or bad / arrived.total <= model.max_bad:
         return
     raise DataError(
         f"{bad:,} of {arrived.total:,} rows of {who} do not fit {model.schema.name} and its label",
@@ -164,25 +165,37 @@ def _known_at(model: Model, rows: pl.DataFrame, *, labelled: pl.Series, now: dat
 _TIMES = ", as instants with a time zone; the column is {}"
 
 
-def _identities(model: Model, rows: pl.DataFrame, span: tuple[datetime, datetime] | None) -> Iterator[Why]:
-    """Rows of other days than were asked for, and rows whose identity comes again."""
+def _outside(model: Model, rows: pl.DataFrame, span: tuple[datetime, datetime] | None) -> Iterator[Why]:
+    """Rows of other days than were asked for."""
     if span is not None:
         outside = ~rows["event_at"].is_between(*span, closed="left")
         yield model.at, f"is not in [{span[0]:%Y-%m-%d}, {span[1]:%Y-%m-%d}), for which it was asked", outside
-    what = f"has the same {', '.join(model.key)} and {model.at} as a later row"
-    yield "", what, ~last_of_each(rows, IDENTITY)
+
+
+def _told_again(model: Model, rows: pl.DataFrame, whys: list[Why]) -> Why:
+    """Rows whose identity comes again: the last that is not bad otherwise holds."""
+    good = ~_any(rows, whys)
+    again = last_of_each(rows.filter(good), IDENTITY).not_()
+    flag = pl.Series([False] * rows.height, dtype=pl.Boolean).scatter(good.arg_true(), again)
+    return "", f"has the same {', '.join(model.key)} and {model.at} as a later row", flag
+
+
+def _any(rows: pl.DataFrame, whys: list[Why]) -> pl.Series:
+    """Which rows are bad for any of these reasons."""
+    bad = pl.Series([False] * rows.height, dtype=pl.Boolean)
+    for _, _, flag in whys:
+        bad = bad | flag
+    return bad
 
 
 def _set_aside(model: Model, rows: pl.DataFrame, whys: list[Why]) -> tuple[pl.Series, list[BadColumn]]:
     """Which rows are bad, and why."""
-    bad = pl.Series([False] * rows.height, dtype=pl.Boolean)
     aside = []
     for field, what, flag in whys:
-        bad = bad | flag
         if count := int(flag.sum()):
             sample = [_shown(model, row) for row in rows.filter(flag).head(SAMPLE).to_dicts()]
             aside.append(BadColumn(field=field, what=what, rows=count, sample=sample))
-    return bad, aside
+    return _any(rows, whys), aside
 
 
 def _shown(model: Model, row: dict[str, object]) -> dict[str, object]:

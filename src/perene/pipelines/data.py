@@ -57,7 +57,7 @@ def collect(
         told = ask_source(ask, window)
     if "log" in model.examples:
         predictions = Predictions(lake, database)
-        joined = join_logs(model, window, now=now, examples=examples, predictions=predictions)
+        joined = join_logs(model, window, now=now, examples=examples, predictions=predictions, fence=fence)
     for log in Log:
         lake.tidy(model.name, log)
     return {

@@ -12,6 +12,7 @@ from perene.definition.model import Model
 from perene.pipelines.changing import compared, counted, no_examples, to_append
 from perene.pipelines.windows import DAY, Window
 from perene.records.dataset import Changes
+from perene.repositories import Fence
 from perene.repositories.examples import LOGGED, Examples
 from perene.repositories.predictions import Predictions
 from perene.storage.envelope import INSTANT, Log, predictions_columns, truths_columns
@@ -49,11 +50,19 @@ def seen_before(lake: Lake, model: str) -> Seen:
     return Seen()
 
 
-def join_logs(model: Model, window: Window, *, now: datetime, examples: Examples, predictions: Predictions) -> Changes:
+def join_logs(
+    model: Model,
+    window: Window,
+    *,
+    now: datetime,
+    examples: Examples,
+    predictions: Predictions,
+    fence: Fence | None = None,
+) -> Changes:
     """Say as examples what is new in the logs about days whose labels have had their wait.
 
-    A row is one identity: its newest request, with the newest truth of any of its predictions. Without a truth it stays
-    without a label.
+    A row is one identity: its last request before the event (the first one after it, where none came before), with the
+    newest truth of any of its predictions. Without a truth it stays without a label.
     """
     lake = examples.lake
     before = seen_before(lake, model.name)
@@ -69,7 +78,7 @@ def join_logs(model: Model, window: Window, *, now: datetime, examples: Examples
         for i in range(0, len(days), _AT_ONCE)
     ]
     changes = pl.concat(parts) if parts else compared(no_examples(model), no_examples(model))
-    examples.append(model, to_append(changes, now=now, origin=LOGGED, dated=True), after.source)
+    examples.append(model, to_append(changes, now=now, origin=LOGGED, dated=True), after.source, fence=fence)
     return counted(changes)
 
 
@@ -78,7 +87,7 @@ def _changes(
 ) -> pl.DataFrame:
     upto = (after.predictions, after.truths)
     joined = predictions.with_truth(model, None, None, after.as_of, days=days, upto=upto)
-    return compared(_as_examples(model, joined.collect()), examples.current(model, [LOGGED], days))
+    return compared(_as_examples(model, joined.collect()), examples.current(model, LOGGED, days))
 
 
 def _days_to_join(model: Model, lake: Lake, before: Seen, after: Seen) -> set[date]:
@@ -105,12 +114,16 @@ def _days_of_truths(model: Model, lake: Lake, before: Seen, after: Seen) -> set[
 
 
 def _as_examples(model: Model, predictions: pl.DataFrame) -> pl.DataFrame:
-    """One row per identity: the request that was made last, and the label that was known last."""
+    """One row per identity: a request, and the label that was known last.
+
+    A request that was made after its event may tell of it, so it does not count beside one that was made before.
+    """
     ordered = predictions.sort("key", "event_at", "predicted_at", "prediction_id")
     known = pl.col("known_at").is_not_null()
     newest = pl.col("known_at").filter(known).arg_max()
+    in_time = pl.col("predicted_at") <= pl.col("event_at")
     rows = ordered.group_by("key", "event_at", maintain_order=True).agg(
-        row=pl.col("request").last(),
+        row=pl.when(in_time.any()).then(pl.col("request").filter(in_time).last()).otherwise(pl.col("request").first()),
         label=pl.col("label").filter(known).get(newest, null_on_oob=True),
         known_at=pl.col("known_at").max(),
     )

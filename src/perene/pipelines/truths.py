@@ -11,10 +11,12 @@ import msgspec
 import polars as pl
 import pydantic
 
+from perene.definition.checking import check_frame
 from perene.definition.label import Task
 from perene.definition.model import Model
-from perene.errors import BadField, BadRows
+from perene.errors import BadField, BadRows, DataError
 from perene.records.identity import identity
+from perene.storage.envelope import keys
 from perene.storage.journal import Entry
 
 _INSTANT = pl.Datetime("us", "UTC")
@@ -96,6 +98,85 @@ def truths_frame(model: Model, truths: Sequence[Truth]) -> pl.DataFrame:
             "day": pl.Series([(t.event_at or t.known_at).date() for t in truths], dtype=pl.Date),
         }
     )
+
+
+def check_truths(model: Model, frame: pl.DataFrame, *, now: datetime, recorded_at: datetime, source: str) -> pl.DataFrame:
+    """Rows of ground truth in bulk as lines of the log: the same rules as ``parse_truths``, column by column.
+
+    Raises BadRows, which names the first bad rows of each field.
+    """
+    by_id = "prediction_id" in frame.columns
+    known_name = _known_at_name(model)
+    subject = [] if by_id else [model.schema[name] for name in (*model.key, model.at)]
+    known = {"prediction_id", model.label.name, known_name, *(field.name for field in subject)}
+    _refuse_columns(model, frame, known - {known_name}, known)
+    checked = check_frame(frame.select(field.name for field in subject), subject) if subject else None
+    label, bad = _labels(model, frame[model.label.name])
+    known_at = _known_times(frame, known_name, now)
+    late = known_at.is_null() | (known_at > now + _AHEAD)
+    bad += [(known_name, f"must be an instant that is over: it is {now.isoformat()}", late)]
+    if by_id:
+        bad += [("prediction_id", "must be a text", frame["prediction_id"].cast(pl.String).fill_null("") == "")]
+    fields = [BadField(row=row, field=name, what=what) for name, what, rows in bad for row in rows.arg_true().head(20)]
+    for column in checked.bad if checked is not None else ():
+        rows = checked.bad_rows.arg_true().head(20) if checked is not None else []
+        fields += [BadField(row=row, field=column.field, what=column.what) for row in rows]
+    if fields:
+        raise BadRows(f"rows are no ground truth of {model.name}", tuple(fields))
+    nothing = pl.Series([None] * frame.height)
+    event_at = nothing.cast(_INSTANT) if checked is None else checked.good[model.at]
+    return pl.DataFrame(
+        {
+            "key": nothing.cast(pl.String) if checked is None else keys(checked.good, model.key),
+            "event_at": event_at,
+            "prediction_id": frame["prediction_id"].cast(pl.String) if by_id else nothing.cast(pl.String),
+            "label": label,
+            "known_at": known_at,
+            "recorded_at": pl.Series([recorded_at], dtype=_INSTANT).new_from_index(0, frame.height),
+            "source": pl.Series([source]).new_from_index(0, frame.height),
+            "retracted": label.is_null(),
+            "day": pl.select(pl.coalesce(event_at, known_at).dt.date()).to_series(),
+        }
+    )
+
+
+def _refuse_columns(model: Model, frame: pl.DataFrame, needed: set[str], known: set[str]) -> None:
+    absent = sorted(needed - set(frame.columns) - {"prediction_id"})
+    unknown = sorted(set(frame.columns) - known)
+    if absent or unknown:
+        wanted = f"prediction_id, or {', '.join((*model.key, model.at))}; and {model.label.name}"
+        raise DataError(
+            f"these columns are no ground truth of {model.name}",
+            why="; ".join(
+                f"{word} {', '.join(names)}" for word, names in (("missing", absent), ("not known", unknown)) if names
+            ),
+            mend=f"give {wanted}; {_known_at_name(model)} says when it was known",
+            code="data-columns",
+        )
+
+
+def _labels(model: Model, came: pl.Series) -> tuple[pl.Series, list[tuple[str, str, pl.Series]]]:
+    """The labels in their type, null where one is taken back, and where they do not fit."""
+    label = came.cast(model.label.dtype, strict=False) if came.dtype != pl.String or model.label.classes else came
+    wrong = label.is_null() & came.is_not_null()
+    if label.dtype != model.label.dtype:
+        label, wrong = pl.Series([None] * came.len(), dtype=model.label.dtype), came.is_not_null()
+    if model.label.classes:
+        wrong = wrong | ~label.is_in(list(model.label.classes)).fill_null(value=True)
+    if label.dtype == pl.Float64:
+        wrong = wrong | ~label.is_finite().fill_null(value=True)
+    return label, [(model.label.name, f"is no {model.label.task} label", wrong)]
+
+
+def _known_times(frame: pl.DataFrame, name: str, now: datetime) -> pl.Series:
+    """When each truth was known; now where it does not say, null where that cannot be read."""
+    whole = pl.Series([now], dtype=_INSTANT).new_from_index(0, frame.height)
+    if name not in frame.columns or frame[name].dtype == pl.Null:
+        return whole
+    came = frame[name]
+    if not (isinstance(came.dtype, pl.Datetime) and came.dtype.time_zone is not None):
+        return pl.Series([None] * frame.height, dtype=_INSTANT)
+    return came.cast(_INSTANT).zip_with(came.is_not_null(), whole)
 
 
 def _truth(model: Model, fields: pydantic.BaseModel, *, now: datetime, recorded_at: datetime, source: str) -> Truth:

@@ -83,6 +83,11 @@ class Models:
             connection.execute(_version.insert().values(**values))
             return version_of(connection, version.model, number)
 
+    def of_run(self, run: int) -> ModelVersion | None:
+        """The version that a run made, if it has made one."""
+        with self._database.read() as connection:
+            return _one_version(connection, _version.c.run == run)
+
     def version(self, name: str, version: int) -> ModelVersion:
         """One version. Raises NotFound with those that exist."""
         with self._database.read() as connection:

@@ -120,19 +120,7 @@ class Releases:
         """
         with self._database.write() as connection:
             champion = models.lock_model(connection, model).champion
-            periods = ledger.live_periods(connection, model)
-            target = ledger.version_before(periods) if to is None else to
-            if target is None:
-                raise NotAllowed(f"{model} has no version to go back to", why="at most one was ever live")
-            if target == champion:
-                raise Conflict(f"{model} v{target} is live already")
-            if target not in {period.version for period in periods}:
-                models.version_of(connection, model, target)
-                raise NotAllowed(
-                    f"{model} cannot go back to v{target}",
-                    why="it was never live",
-                    mend="approve its release instead: perene release list",
-                )
+            target = _target(connection, model, to)
             deed = Deed(actor, why, at)
             values = {"kind": "rollback", "replaces": champion, "run": None, "evaluation": None}
             back = ledger.open_(connection, model, target, deed=deed, **values)
@@ -140,6 +128,11 @@ class Releases:
             _audit(connection, "rollback", live, deed=deed)
             models.set_hold(connection, model, actor=actor, why=f"rolled back to v{target}: {why}", at=at)
             return live
+
+    def rollback_target(self, model: str, to: int | None = None) -> int:
+        """The version that a rollback would make live. Raises as ``rollback`` does."""
+        with self._database.read() as connection:
+            return _target(connection, model, to)
 
     def get(self, id: int) -> Release:
         """One release. Raises NotFound."""
@@ -174,6 +167,24 @@ class Releases:
             where.append(ledger.in_state(state))
         with self._database.read() as connection:
             return ledger.releases(connection, *where, limit=limit)
+
+
+def _target(connection: sa.Connection, model: str, to: int | None) -> int:
+    """Where a rollback goes: to the version that it names, which must have been live, or to the one before."""
+    periods = ledger.live_periods(connection, model)
+    target = ledger.version_before(periods) if to is None else to
+    if target is None:
+        raise NotAllowed(f"{model} has no version to go back to", why="at most one was ever live")
+    if periods and target == periods[-1].version:
+        raise Conflict(f"{model} v{target} is live already")
+    if target not in {period.version for period in periods}:
+        models.version_of(connection, model, target)
+        raise NotAllowed(
+            f"{model} cannot go back to v{target}",
+            why="it was never live",
+            mend="approve its release instead: perene release list",
+        )
+    return target
 
 
 def _refuse_held(connection: sa.Connection, release: Release) -> None:

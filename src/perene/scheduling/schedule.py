@@ -26,6 +26,14 @@ def due(every: Mapping[str, timedelta], last: Mapping[str, datetime], *, now: da
     return {model: at for model, at in newest.items() if model not in last or last[model] < at}
 
 
+def next_due(every: timedelta | None, last: datetime | None, *, now: datetime) -> datetime | None:
+    """When the next scheduled run is due: now, where one is due already; None for a model without a schedule."""
+    if every is None:
+        return None
+    newest = due_at(every, now)
+    return now if last is None or last < newest else newest + every
+
+
 def create_due(runs: Runs, every: Mapping[str, timedelta], *, now: datetime, actor: str = "scheduler") -> list[Run]:
     """Create the runs that are due. A model whose scheduled run still waits or works gets no second one."""
     at_work = runs.open_models(TRIGGER)

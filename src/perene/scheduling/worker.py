@@ -44,7 +44,7 @@ Step = Callable[[RunContext], Mapping[str, object]]
 
 
 class Worker:
-    """Takes runs and works them. ``owner`` is this worker's own name; ``on_failure`` hears of a run that failed."""
+    """Takes runs and works them. ``owner`` is this worker's own name; ``on_end`` hears of each, and of its error."""
 
     def __init__(
         self,
@@ -53,13 +53,13 @@ class Worker:
         *,
         owner: str,
         lease: timedelta = LEASE,
-        on_failure: Callable[[Run, PereneError], None] | None = None,
+        on_end: Callable[[Run, PereneError | None], None] | None = None,
     ) -> None:
         self._runs = runs
         self._steps = dict(steps)
         self._owner = owner
         self._lease = lease
-        self._on_failure = on_failure
+        self._on_end = on_end
 
     def work_one(self, model: str | None = None) -> Run | None:
         """Take one run (of a model) and work it to its end; gives it as it stands then. None when none waits."""
@@ -93,13 +93,16 @@ class Worker:
                     return self._fail(run, name, _as_ours(name, error))
                 self._runs.finish_step(run, name, result, outcome=context.outcome)
                 results[name] = result
-            return self._runs.succeed(run)
+            ended = self._runs.succeed(run)
+        if self._on_end is not None:
+            self._on_end(ended, None)
+        return ended
 
     def _fail(self, run: Run, step: str | None, error: PereneError) -> Run:
         told = {name: getattr(error, name) for name in ("code", "what", "why", "seen", "mend")}
         failed = self._runs.fail(run, step, storable_mapping(told))
-        if self._on_failure is not None:
-            self._on_failure(failed, error)
+        if self._on_end is not None:
+            self._on_end(failed, error)
         return failed
 
     @contextmanager

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from perene.app import App
 from perene.errors import PereneError
-from perene.pipelines.drain import Drained, Logs, drain, drain_orphans
+from perene.pipelines.drain import Drained, drain, drain_orphans
 from perene.server.losses import Losses
 from perene.storage.journal import Journal
 
@@ -43,7 +43,7 @@ class Keeper:
         self._losses = losses
         self._address = address
         self._serves = serves
-        self._logs = drain_logs(app)
+        self._logs = app.logs
         self._rotated_at = app.machine()
         self._beat_at = self._orphans_at = self._failed_at = self._rotated_at - _LONG_AGO
         self._drain_broken = False
@@ -171,7 +171,3 @@ class Keeper:
             except Exception:  # the edge of a thread: recorded, and tried again at the next turn
                 log.exception("housekeeping_failed")
 
-
-def drain_logs(app: App) -> Logs:
-    """Where an App's journals are drained to."""
-    return Logs(models=app.project.models, predictions=app.predictions, truths=app.truths, database=app.database)

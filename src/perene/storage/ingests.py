@@ -7,9 +7,10 @@ Both together make the answer to "every committed append up to N", once none of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
+from typing import TypeAlias
 
 import sqlalchemy as sa
 
@@ -21,6 +22,9 @@ from perene.storage.tables import ingest
 from perene.storage.tables import model as models
 
 OPEN, COMMITTED, VOID = "open", "committed", "void"
+
+Fence: TypeAlias = Callable[[sa.Connection], None]
+"""Called first in a transaction: what it raises stops it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +53,14 @@ class Ingests:
         self._database = database
         self._machine = machine
 
-    def begin(self, model: str, log: Log, source: str) -> Ingest:
-        """The append of this source: a new open one, or what an earlier try left (open or committed, never void)."""
+    def begin(self, model: str, log: Log, source: str, *, fence: Fence | None = None) -> Ingest:
+        """The append of this source: a new open one, or what an earlier try left (open or committed, never void).
+
+        Raises what ``fence`` raises.
+        """
         with self._database.write() as connection:
+            if fence is not None:
+                fence(connection)
             # Writers of a model take turns here, also where the database would let them write side by side.
             turn = sa.select(models.c.name).where(models.c.name == model).with_for_update()
             if connection.scalar(turn) is None:

@@ -11,8 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
@@ -22,41 +26,54 @@ from perene.clock import MachineClock
 from perene.errors import StorageError
 from perene.storage.database import Database
 from perene.storage.envelope import Columns, Log, conform_lazily
-from perene.storage.ingests import COMMITTED, Ingest, Ingests
+from perene.storage.ingests import COMMITTED, Fence, Ingest, Ingests
 
 _TRIES = 8
 _CONFIGURATION: dict[str, str | None] = {"delta.checkpointInterval": "20"}
 _KEEP = timedelta(hours=1)  # how long a reader may still need a file that compaction replaced
+_KEEP_UNCOMMITTED = timedelta(days=7)  # how long a writer may stand still between its files and their commit
 _LOOSE_FILES = 64
+# Of a local path: what deltalake cannot make a URL of or decodes, what Polars takes for a pattern or for a partition.
+_UNREADABLE = re.compile(r"[\[\]*?^|\\=\x00-\x1f]|%[0-9A-Fa-f]{2}")
 
 
 class Lake:
     """The tables of a project under one folder or URL. Appends may come from any process, thread or machine.
 
-    ``options`` are those of the object store, as deltalake and Polars name them.
+    ``options`` are those of the object store, as deltalake and Polars name them. Raises StorageError ("storage-path")
+    for a folder whose path the table format cannot hold.
     """
 
     def __init__(
         self, root: str, database: Database, machine: MachineClock, *, options: Mapping[str, str] | None = None
     ) -> None:
+        _ensure_readable(root)
         self._root = root.rstrip("/")
         self._options = dict(options or {})
         self.machine = machine
         self.ingests = Ingests(database, machine)
 
-    def append(self, model: str, log: Log | str, frame: pl.DataFrame, *, source: str) -> int:
+    def append(
+        self, model: str, log: Log | str, frame: pl.DataFrame, *, source: str, fence: Fence | None = None
+    ) -> int:
         """Append rows (with ``day``, without ``ingest``) exactly once for this source; returns the ingest number.
 
+        The append is what Delta holds of it: a repeat with other rows adds nothing. ``fence`` is called in the
+        transaction that opens the number: once a run is taken over and the log settled, the worker before adds no more.
+
         Raises:
-            StorageError: nothing was appended; the same call may be repeated.
+            StorageError: nothing was appended; the same call may be repeated. What ``fence`` raises: the same.
+            NotFound: the model is not registered.
         """
         log = Log(log)
+        if frame["day"].null_count():
+            raise StorageError(f"a row for {log} of {model} has no day", why="a row without it cannot be found again")
         for _ in range(_TRIES):
-            ingest = self.ingests.begin(model, log, source)
+            ingest = self.ingests.begin(model, log, source, fence=fence)
             if ingest.state == COMMITTED:
                 return ingest.number
             try:
-                wrote = frame.is_empty() or self._write(model, log, frame, ingest.number)
+                wrote = self._write(model, log, frame, ingest.number)
             except Exception as error:
                 self.ingests.void(ingest.number)
                 if isinstance(error, StorageError):
@@ -82,7 +99,7 @@ class Lake:
 
         Args:
             columns: With these columns; with those of the table when None.
-            since: From this event time on; a row without one counts by its ``day``.
+            since: From this event time on; a row without one counts by its ``day``, all of it.
             until: Before this event time.
             days: Of these partitions only.
         """
@@ -142,12 +159,15 @@ class Lake:
                 table.optimize.compact()
 
     def vacuum(self, model: str, log: Log | str, *, keep: timedelta = _KEEP) -> None:
-        """Remove the files that compaction replaced, or a dead writer left, more than ``keep`` ago (machine time)."""
+        """Remove the files that compaction replaced more than ``keep`` ago, and what dead writers left days ago.
+
+        A file of a living writer that lay here uncommitted for longer would be missed by the whole table.
+        """
         table = self._open(model, Log(log))
         if table is not None:
             with _explained(model, Log(log), "could not be vacuumed"):
-                hours = math.ceil(keep / timedelta(hours=1))
-                table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
+                _vacuum(table, keep)
+                _vacuum(table, max(keep, _KEEP_UNCOMMITTED), full=True)
 
     def _between(self, model: str, log: Log | str, after: int, upto: int) -> list[Ingest]:
         return self.ingests.committed(model, Log(log), after=after, upto=upto)
@@ -176,17 +196,18 @@ class Lake:
         if table is None:
             return 0, []
         mine = pl.scan_delta(table, storage_options=self._options or None).filter(pl.col("ingest") == number)
-        counts = mine.group_by("day").len().collect()
+        with _explained(model, log, "could not be read"):
+            counts = mine.group_by("day").len().collect()
         return int(counts["len"].sum()), counts["day"].to_list()
 
-    def _open(self, model: str, log: Log) -> DeltaTable | None:
+    def _open(self, model: str, log: Log) -> _Table | None:
         with _explained(model, log, "could not be opened"):
             try:
-                return DeltaTable(self._uri(model, log), storage_options=self._options or None)
+                return _Table(self._uri(model, log), storage_options=self._options or None)
             except TableNotFoundError:
                 return None
 
-    def _create(self, model: str, log: Log, rows: pl.DataFrame) -> DeltaTable:
+    def _create(self, model: str, log: Log, rows: pl.DataFrame) -> _Table:
         """Create the table without a row, unless another process has done so meanwhile."""
         uri = self._uri(model, log)
         with contextlib.suppress(CommitFailedError):
@@ -194,10 +215,35 @@ class Lake:
                 uri, rows.clear(), mode="ignore", partition_by=["day"], configuration=_CONFIGURATION,
                 storage_options=self._options or None,
             )  # fmt: skip
-        return DeltaTable(uri, storage_options=self._options or None)
+        return _Table(uri, storage_options=self._options or None)
 
     def _uri(self, model: str, log: Log) -> str:
         return f"{self._root}/{model}/{log}"
+
+
+class _Table(DeltaTable):
+    """A table whose local files have the names that the disk knows: deltalake's are percent-encoded, and Polars takes
+    them literally.
+    """
+
+    def file_uris(self, *args: Any, **options: Any) -> list[str]:  # noqa: ANN401 - whatever deltalake's takes
+        """The paths or URLs of the files."""
+        return [uri if "://" in uri else unquote(uri) for uri in super().file_uris(*args, **options)]
+
+
+def _ensure_readable(root: str) -> None:
+    if "://" not in root and (odd := _UNREADABLE.search(str(Path(root).absolute()))):
+        raise StorageError(
+            f"the folder {root} cannot hold tables",
+            why=f"its path has {odd.group()!r} in it, which the table format cannot read back",
+            mend="move the project, or set `storage` to another folder",
+            code="storage-path",
+        )
+
+
+def _vacuum(table: DeltaTable, keep: timedelta, *, full: bool = False) -> None:
+    hours = math.ceil(keep / timedelta(hours=1))
+    table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=full)
 
 
 def _application(number: int) -> str:
@@ -213,10 +259,12 @@ def _between(since: datetime | None, until: datetime | None) -> Iterator[pl.Expr
     """Conditions on event time; each also on the partition, so that other days are not opened."""
     at, day = pl.col("event_at"), pl.col("day")
     if since is not None:
-        yield day >= since.astimezone(UTC).date()
+        since = since.astimezone(UTC)
+        yield day >= since.date()
         yield at.is_null() | (at >= since)
     if until is not None:
-        yield day <= until.astimezone(UTC).date()
+        until = until.astimezone(UTC)
+        yield day <= (until - timedelta.resolution).date()
         yield at.is_null() | (at < until)
 
 
@@ -224,7 +272,7 @@ def _between(since: datetime | None, until: datetime | None) -> Iterator[pl.Expr
 def _explained(model: str, log: Log, what: str) -> Iterator[None]:
     try:
         yield
-    except (DeltaError, OSError) as error:
+    except (DeltaError, pl.exceptions.PolarsError, OSError) as error:
         raise _failed(model, log, what, error) from error
 
 

@@ -54,10 +54,10 @@ def snapshot(project: Path, include: Sequence[str], to: Path) -> str:
     return digest_of({name: sha256_of(to / name) for name in files})
 
 
-def imported_packages(folder: Path) -> list[str]:
-    """The modules from outside a snapshot and the standard library that its files import, at the top or inside functions."""
-    own, found = set(_tops(folder)), set[str]()
-    for file in folder.rglob("*.py"):
+def imported_packages(project: Path) -> list[str]:
+    """The modules from elsewhere, but the standard library, that a project's files import, at the top or in functions."""
+    own, found = set(_tops(project)), set[str]()
+    for file in (path for path in _files(project) if path.suffix == ".py"):
         try:
             tree = ast.parse(file.read_bytes())
         except (SyntaxError, ValueError):

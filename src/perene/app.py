@@ -1,0 +1,323 @@
+"""The one place where the parts are put together: ``open_project(folder)`` gives an App.
+
+Command line, HTTP, Python and console call the same methods of it. Every method that changes something takes ``actor``.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from perene.clock import MachineClock, machine_clock
+from perene.definition.arrivals import Frame, arrived
+from perene.definition.model import Model
+from perene.definition.project import Project, load_project
+from perene.definition.spelling import did_you_mean
+from perene.engines.local import LocalEngine
+from perene.errors import DataError, NotFound, PereneError
+from perene.monitoring.status import statuses
+from perene.monitoring.watch import watch_freshness
+from perene.pipelines.data import import_examples
+from perene.pipelines.drain import Logs
+from perene.pipelines.draining import bring_in
+from perene.pipelines.predictor import Predictor, load_predictor
+from perene.pipelines.serving import serve_bulk
+from perene.pipelines.tracing import find_prediction, find_truth, traced
+from perene.pipelines.training import Workshop
+from perene.pipelines.truths import check_truths
+from perene.records.identity import new_id
+from perene.records.model import ModelVersion, RegisteredModel
+from perene.records.release import Release
+from perene.records.run import Run, RunState
+from perene.records.status import ModelStatus
+from perene.repositories.alerts import Alerts
+from perene.repositories.audits import Audits
+from perene.repositories.datasets import Datasets
+from perene.repositories.evaluations import Evaluations
+from perene.repositories.models import Models
+from perene.repositories.predictions import Predictions
+from perene.repositories.releases import Releases
+from perene.repositories.runs import Runs
+from perene.repositories.servers import Servers
+from perene.repositories.sources import Sources
+from perene.repositories.time import ProjectTime
+from perene.repositories.truths import Truths
+from perene.scheduling.cycle import Cycle
+from perene.scheduling.schedule import create_due, next_due
+from perene.scheduling.worker import Worker
+from perene.storage.bundles import Bundles
+from perene.storage.database import Database
+from perene.storage.journal import journal_folder, read_open
+from perene.storage.lake import Lake
+from perene.storage.snapshot import imported_packages
+
+_KEPT_PREDICTORS = 8
+_LOOK_S = 0.1
+_RUN_FAILED = "run-failed"
+_TASK_PACKAGES = ("perene.pipelines.fitting",)
+
+
+def open_project(
+    folder: Path | str = ".",
+    *,
+    environment: str | None = None,
+    variables: Mapping[str, str] = os.environ,
+    machine: MachineClock = machine_clock,
+) -> App:
+    """Open the project in a folder: load its models, bring its database up to date.
+
+    Args:
+        environment: The ``[env.NAME]`` of perene.toml that holds; the variable PERENE_ENV, or ``dev``, when None.
+        variables: Settings as ``PERENE__SERVE__PORT`` win over the file.
+        machine: The machine's clock.
+
+    Raises:
+        SettingsError, DeclarationError: with every mistake in perene.toml or in the models.
+        StorageError: the database cannot be opened, or a newer perene wrote it.
+    """
+    project = load_project(Path(folder), environment=environment, variables=variables)
+    return App(project, machine=machine)
+
+
+class App:
+    """An open project. Its attributes are its repositories; its methods are what can be done. Close it at the end."""
+
+    def __init__(self, project: Project, *, machine: MachineClock = machine_clock) -> None:
+        settings = project.settings
+        self.project = project
+        self.settings = settings
+        self.machine = machine
+        _make_folder(settings.database)
+        self.database = Database(settings.database)
+        self.database.migrate()
+        self.lake = Lake(settings.storage, self.database, machine)
+        self.bundles = Bundles(Path(settings.storage) / "bundles")
+        self.time = ProjectTime(self.database, machine)
+        self.models = Models(self.database)
+        self.datasets = Datasets(self.database, self.lake)
+        self.evaluations = Evaluations(self.database)
+        self.releases = Releases(self.database)
+        self.runs = Runs(self.database, machine)
+        self.alerts = Alerts(self.database)
+        self.audits = Audits(self.database)
+        self.servers = Servers(self.database, machine)
+        self.sources = Sources(self.database)
+        self.predictions = Predictions(self.lake, self.database)
+        self.truths = Truths(self.lake)
+        self.journals = read_open(journal_folder(project.folder))
+        self._predictors: dict[str, Predictor] = {}
+        self._register()
+
+    def model(self, name: str) -> Model:
+        """The declaration of a model. Raises NotFound with the names that exist."""
+        if name not in self.project.models:
+            names = ", ".join(self.project.models) or "none"
+            raise NotFound(
+                f"there is no model {name!r}{did_you_mean(name, self.project.models)}",
+                why=f"models of this project: {names}",
+            )
+        return self.project.models[name]
+
+    # ── the cycle ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def train(self, name: str, *, actor: str) -> Run:
+        """Run a model's whole cycle now, and give its run as it ended: data, training, validation, release."""
+        self.model(name)
+        run = self._queue(name, actor=actor)
+        worker = self.worker()
+        while run.state in (RunState.QUEUED, RunState.RUNNING):
+            if worker.work_one(name) is None:
+                time.sleep(_LOOK_S)  # another worker has it
+            run = self.runs.get(run.id)
+        return run
+
+    def schedule(self) -> list[Run]:
+        """Create the runs that are due now, and look after freshness."""
+        now = self.time.now()
+        every = {name: model.every for name, model in self.project.models.items() if model.every is not None}
+        made = create_due(self.runs, every, now=now)
+        watch_freshness(self.project.models.values(), self, now=now)
+        return made
+
+    def worker(self, owner: str | None = None) -> Worker:
+        """A worker of this project's runs, by a name of its own."""
+        cycle = Cycle(
+            shop=Workshop(
+                project=self.project, datasets=self.datasets, models=self.models, bundles=self.bundles,
+                engine=self.engine, scratch=self.project.folder / ".perene" / "work",
+            ),
+            lake=self.lake, database=self.database, evaluations=self.evaluations, releases=self.releases,
+            alerts=self.alerts, predictor=self.predictor, drained=self.drained,
+        )  # fmt: skip
+        name = owner or f"{socket.gethostname().partition('.')[0]}-{os.getpid()}-{new_id(self.machine())[:13]}"
+        return Worker(self.runs, cycle.steps(), owner=name, on_end=self._hear_of_run)
+
+    @cached_property
+    def engine(self) -> LocalEngine:
+        """Where training runs."""
+        return LocalEngine([*imported_packages(self.project.folder), *_TASK_PACKAGES])
+
+    # ── predictions and their truth ──────────────────────────────────────────────────────────────────────────────────
+
+    def predictor(self, name: str, version: int | None = None) -> Predictor:
+        """A version of a model, the live one when None, ready to answer; verified when it is loaded."""
+        found = self._live(name) if version is None else self.models.version(name, version)
+        if found.bundle not in self._predictors:
+            while len(self._predictors) >= _KEPT_PREDICTORS:
+                del self._predictors[next(iter(self._predictors))]
+            self._predictors[found.bundle] = load_predictor(self.bundles, found)
+        return self._predictors[found.bundle]
+
+    def predict(self, name: str, rows: Frame, *, log: bool = False) -> pl.DataFrame:
+        """Predict rows with the live version; ``log`` keeps them in the prediction log.
+
+        Returns one line per row: ``prediction_id``, the key fields and the time field, ``prediction``, ``model_version``.
+        Raises DataError with what is wrong with which rows; then none is predicted.
+        """
+        model = self.model(name)
+        checked = model.schema.check(rows)
+        if checked.bad:
+            bad = int(checked.bad_rows.sum())
+            raise DataError(
+                f"{bad:,} of {checked.bad_rows.len():,} rows do not fit {model.schema.name}",
+                seen=tuple(f"{b.field} {b.what} ({b.rows:,} rows, as {b.sample[0]})" for b in checked.bad),
+                mend="mend these rows",
+                code="bad-rows",
+            )
+        if not checked.good.height:
+            return pl.DataFrame(schema={"prediction_id": pl.String(), "prediction": model.answer_dtype})
+        lines = serve_bulk(
+            self.predictor(name), checked.good, model=model, predicted_at=self.time.now(),
+            recorded_at=self.machine(), log=self.predictions if log else None,
+        )  # fmt: skip
+        named = checked.good.select(*dict.fromkeys((*model.key, model.at)))
+        return pl.concat(
+            [lines.select("prediction_id"), named, lines.select(prediction="final", model_version="model_version")],
+            how="horizontal",
+        )
+
+    def add_truths(self, name: str, rows: Frame, *, source: str) -> int:
+        """Take ground truth in, by prediction id or by key and time; returns how many rows."""
+        model, now = self.model(name), self.time.now()
+        said = check_truths(model, arrived(rows), now=now, recorded_at=self.machine(), source=source)
+        self.truths.append(model, said, source=f"{source}@{new_id(self.machine())}")
+        return said.height
+
+    def import_examples(self, name: str, rows: Frame, *, who: str = "the import") -> dict[str, object]:
+        """Bring in examples of the past: rows, their labels, and when those were known."""
+        model = self.model(name)
+        return import_examples(model, rows, now=self.time.now(), lake=self.lake, database=self.database, who=who)
+
+    def trace(self, prediction_id: str) -> dict[str, object]:
+        """Everything that is known of one prediction. Raises NotFound."""
+        for model in self.project.models.values():
+            line = find_prediction(model, prediction_id, journals=self.journals, predictions=self.predictions)
+            if line is not None:
+                truth = find_truth(model, line, journals=self.journals, truths=self.truths)
+                return traced(model, line, truth, predictor=lambda version, of=model.name: self.predictor(of, version))
+        raise NotFound(f"there is no prediction {prediction_id!r}", mend="perene prediction list MODEL shows the newest")
+
+    def drained(self, patience: timedelta = timedelta(seconds=30)) -> bool:
+        """Bring what servers answered so far into the log; whether all of it is there."""
+        return bring_in(self.servers, journal_folder(self.project.folder), self.logs, patience=patience)
+
+    @property
+    def logs(self) -> Logs:
+        """Where journals are drained to."""
+        return Logs(
+            models=self.project.models, predictions=self.predictions, truths=self.truths, database=self.database
+        )
+
+    # ── what people decide ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def approve(self, release: int, *, actor: str, why: str) -> Release:
+        """Approve a release: it goes live."""
+        return self.releases.approve(release, actor=actor, why=why, at=self.time.now())
+
+    def reject(self, release: int, *, actor: str, why: str) -> Release:
+        """Refuse a release: what is live stays."""
+        return self.releases.reject(release, actor=actor, why=why, at=self.time.now())
+
+    def rollback(self, name: str, *, to: int | None = None, actor: str, why: str) -> Release:
+        """Make an earlier version live, and put the model on hold."""
+        self.predictor(name, self.rollback_target(name, to=to).version)  # one that cannot be loaded is not gone back to
+        return self.releases.rollback(name, to, actor=actor, why=why, at=self.time.now())
+
+    def rollback_target(self, name: str, *, to: int | None = None) -> ModelVersion:
+        """The version that a rollback would make live. Raises NotAllowed when there is none."""
+        self.model(name)
+        return self.models.version(name, self.releases.rollback_target(name, to))
+
+    def hold(self, name: str, *, actor: str, why: str) -> RegisteredModel:
+        """Stop automatic releases of a model; it goes on training."""
+        return self.models.hold(name, actor=actor, why=why, at=self.time.now())
+
+    def resume(self, name: str, *, actor: str, why: str = "") -> RegisteredModel:
+        """Allow automatic releases of a model again."""
+        return self.models.resume(name, actor=actor, why=why, at=self.time.now())
+
+    # ── how it is ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def status(self, name: str | None = None) -> list[ModelStatus]:
+        """How fresh and how good each model is (or one of them), the worst first."""
+        wanted = self.project.models.values() if name is None else [self.model(name)]
+        now = self.time.now()
+        last = self.runs.last_due()
+        due = {model.name: next_due(model.every, last.get(model.name), now=now) for model in wanted}
+        return statuses(wanted, self, now=now, next_due=due)
+
+    def close(self) -> None:
+        """End what it started and close what it opened."""
+        if "engine" in self.__dict__:
+            self.engine.close()
+        self.database.close()
+
+    def _register(self) -> None:
+        """Make the project's models known. Readers of an unchanged project write nothing."""
+        known = {model.name: model.declaration for model in self.models.list()}
+        for name, model in self.project.models.items():
+            declaration = model.declaration()
+            if known.get(name) != declaration:
+                self.models.register(name, declaration, self.time.now())
+
+    def _queue(self, name: str, *, actor: str) -> Run:
+        """A new run; where time stands, one that was asked for at the same time is another one."""
+        now = due = self.time.now()
+        while True:
+            run = self.runs.create(name, trigger="manual", due_at=due, created_at=now, actor=actor)
+            if run.state is RunState.QUEUED:
+                return run
+            due += timedelta.resolution
+
+    def _live(self, name: str) -> ModelVersion:
+        self.model(name)
+        live = self.models.champion(name)
+        if live is None:
+            raise NotFound(
+                f"{name} has no live version", why="none was released yet", mend=f"perene train {name}", code="no-live-version"
+            )
+        return live
+
+    def _hear_of_run(self, run: Run, error: PereneError | None) -> None:
+        """Raise an alert for a run that failed; one that succeeds takes it back."""
+        now = self.time.now()
+        if error is None:
+            self.alerts.resolve(run.model, _RUN_FAILED, at=now, why=f"run {run.id} succeeded")
+            return
+        what = f"run {run.id} of {run.model} failed: {error.what}"
+        why = f"{error.why}; what is live stays"
+        mend = error.mend or f"perene run show {run.id}"
+        self.alerts.raise_(run.model, _RUN_FAILED, severity="notice", what=what, why=why, mend=mend, at=now)
+
+
+def _make_folder(database: str) -> None:
+    """SQLite makes files, not folders."""
+    if database.startswith("sqlite:///"):
+        Path(database.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)

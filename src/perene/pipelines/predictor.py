@@ -1,0 +1,166 @@
+"""A model version that answers: its own code and fitted state, out of a verified bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from perene.definition.checks import check_features_rowwise
+from perene.definition.frames import handed_table
+from perene.definition.label import Task
+from perene.definition.model import Model
+from perene.definition.posts import apply_posts
+from perene.errors import BundleError, DeclarationError, TrainingError
+from perene.pipelines import flavours
+from perene.records.model import ModelVersion
+from perene.statistics.scores import Constant
+from perene.storage.bundles import Bundle, Bundles
+from perene.storage.snapshot import SnapshotModules
+
+CODE, PROBES = "code", "probes.arrow"
+_TOLERANCE = 1e-9  # the last bits of sums may differ between numbers of threads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Predictions of rows, in their order.
+
+    ``raw`` is what the model gave: shape (n,), or (n, k) for k classes in the label's order; of a binary label the
+    probability of true. ``steps`` are the outputs after each post step, ``final`` the answers.
+    """
+
+    raw: NDArray[np.float64]
+    steps: list[NDArray[Any]]
+    final: NDArray[Any]
+
+
+class Predictor:
+    """One version of a model, ready to answer.
+
+    ``model`` is the declaration that the version's own code makes; ``baseline`` the constant prediction that its
+    training labels give.
+    """
+
+    def __init__(self, version: ModelVersion, model: Model, fitted: Any, baseline: Constant) -> None:
+        self.version = version
+        self.model = model
+        self.baseline = baseline
+        self._fitted = fitted
+
+    def predict(self, rows: pl.DataFrame) -> Output:
+        """Predict checked rows: features, model, post steps. Rows may have columns that this version does not know."""
+        return answer(self.model, self._fitted, rows)
+
+
+def answer(model: Model, fitted: Any, rows: pl.DataFrame) -> Output:
+    """What a fitted object says of rows, by the model's features and post steps."""
+    raw = _raw_output(model, fitted, model.compute_features(rows))
+    steps, final = apply_posts(model, rows, raw)
+    return Output(raw=raw, steps=steps, final=final)
+
+
+def _raw_output(model: Model, fitted: Any, features: pl.DataFrame) -> NDArray[np.float64]:
+    """What a fitted object says of features, brought into the label's shape.
+
+    Raises:
+        TrainingError: it does not predict, or gives another shape than the label's.
+    """
+    hook = model.train_hook
+    x = handed_table(features, hook.frame["x"])
+    is_class = model.label.task in (Task.BINARY, Task.MULTICLASS)
+    if is_class and hasattr(fitted, "predict_proba"):
+        raw = _in_order(model, fitted, np.asarray(fitted.predict_proba(x), dtype=np.float64))
+    elif hasattr(fitted, "predict"):
+        raw = np.asarray(fitted.predict(x), dtype=np.float64)
+    else:
+        raise TrainingError(
+            f"what train() of {model.name} returned does not predict",
+            why=f"{type(fitted).__name__} has neither predict nor predict_proba",
+            mend=f"mend {hook.line}",
+        )
+    wanted = (features.height, len(model.label.classes)) if model.label.task is Task.MULTICLASS else (features.height,)
+    if raw.shape != wanted:
+        raise TrainingError(
+            f"{model.name} gave predictions of shape {raw.shape}, not {wanted}",
+            why=f"its label is {model.label.task}",
+            mend=f"see what {hook.line} returns",
+        )
+    return raw
+
+
+def load_predictor(bundles: Bundles, version: ModelVersion) -> Predictor:
+    """Open a version: verify its bundle, load its code beside every other's, and replay its probe rows.
+
+    Raises:
+        BundleError: the bundle is not what the database says, or answers its probe rows differently here.
+    """
+    bundle = bundles.open(version.bundle)
+    modules = SnapshotModules(bundle.folder / CODE, bundle.digest)
+    try:
+        model = declared_in(modules.import_module(bundle.manifest["module"]), version.model)
+        told = bundle.manifest["baseline"]
+        baseline = Constant(name=told["name"], value=np.asarray(told["value"], dtype=np.float64))
+        predictor = Predictor(version, model, flavours.revive(bundle, modules), baseline)
+        _replay(predictor, bundle)
+    except BaseException:
+        modules.forget()
+        raise
+    return predictor
+
+
+def declared_in(module: object, name: str) -> Model:
+    """The model of a name that a module declares; raises DeclarationError when it is unsound."""
+    for value in vars(module).values():
+        if isinstance(value, Model) and value.name == name:
+            value.ensure_sound()
+            return value
+    raise TrainingError(f"{getattr(module, '__name__', module)} declares no model {name}")
+
+
+def probe_content(rows: pl.DataFrame, output: Output) -> bytes:
+    """Rows with the answers that they must get for ever, as a file of the bundle."""
+    raw = output.raw if output.raw.ndim == 2 else output.raw[:, None]
+    columns = [pl.Series(f"raw_{i}", raw[:, i]) for i in range(raw.shape[1])]
+    content = BytesIO()
+    rows.select(pl.struct(pl.all()).alias("row")).hstack(columns).write_ipc(content)
+    return content.getvalue()
+
+
+def _in_order(model: Model, fitted: Any, p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Columns of predict_proba in the label's order; a class that training did not see gets 0."""
+    seen = list(getattr(fitted, "classes_", ()))
+    if model.label.task is Task.BINARY:
+        if p.ndim == 1:
+            return p
+        if not seen:
+            return np.asarray(p[:, -1])
+        return np.asarray(p[:, seen.index(True)]) if True in seen else np.zeros(len(p))
+    if not seen:
+        return p
+    places = [seen.index(name) if name in seen else None for name in model.label.classes]
+    return np.column_stack([np.zeros(len(p)) if place is None else p[:, place] for place in places])
+
+
+def _replay(predictor: Predictor, bundle: Bundle) -> None:
+    """Refuse a version that answers its probe rows in another way than when it was made."""
+    kept = pl.read_ipc(BytesIO(bundle.read(PROBES)))
+    rows = kept["row"].struct.unnest()
+    then = kept.select(pl.col("^raw_\\d+$")).to_numpy()
+    what = f"{predictor.model.name} v{predictor.version.version} cannot be used here"
+    mend = f"train it again here: perene train {predictor.model.name}"
+    try:
+        check_features_rowwise(predictor.model, rows, seed=0)
+        now = predictor.predict(rows).raw.reshape(then.shape)
+    except DeclarationError as error:
+        raise BundleError(what, why=error.what, seen=error.seen, mend=mend, code="bundle-answers") from error
+    differ = ~np.isclose(now, then, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True).all(axis=1)
+    if differ.any():
+        first = int(np.flatnonzero(differ)[0])
+        why = f"{int(differ.sum())} of its {len(then)} probe rows get other answers than when it was made"
+        seen = (f"probe row {first}: {then[first].tolist()} then, {now[first].tolist()} now",)
+        raise BundleError(what, why=why, seen=seen, mend=mend, code="bundle-answers")

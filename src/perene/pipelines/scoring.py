@@ -1,0 +1,63 @@
+"""Metrics of predictions whose truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from perene.definition.hooks import Hook
+from perene.definition.model import Model
+from perene.statistics.intervals import Mask, Values
+from perene.statistics.scores import Constant, constant_predictor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truthful:
+    """Rows whose truth ``y`` is known, shape (n,), with their event times."""
+
+    rows: pl.DataFrame
+    y: NDArray[Any]
+    at: pl.Series
+
+    def part(self, mask: Mask) -> Truthful:
+        """Those of a mask."""
+        kept = pl.Series(mask)
+        return Truthful(rows=self.rows.filter(kept), y=self.y[mask], at=self.at.filter(kept))
+
+
+def metric_values(model: Model, metric: Hook, truth: Truthful, p: Values) -> Values:
+    """The metric of each row, shape (n,)."""
+    values: Values = metric(**_given(model, metric, truth, p))
+    return values
+
+
+def metric_of_all(model: Model, metric: Hook, truth: Truthful, p: Values, mask: Mask | None = None) -> float:
+    """One value for all rows, or for those of a mask: of a metric per row its mean; NaN of no rows."""
+    if mask is not None:
+        truth, p = truth.part(mask), p[mask]
+    if not len(p):
+        return float("nan")
+    given = _given(model, metric, truth, p)
+    return float(metric(**given)) if metric.whole else float(np.mean(metric(**given)))
+
+
+def baseline_of(model: Model, truth: Truthful) -> Constant:
+    """The constant prediction that every model must beat, learnt from training rows."""
+    metric = model.gate_metric
+    sign = 1.0 if metric.better == "lower" else -1.0
+
+    def score(constant: Constant) -> float:
+        return sign * metric_of_all(model, metric, truth, constant.predict(len(truth.y)))
+
+    return constant_predictor(truth.y, model.label.task, score=score, classes=model.label.classes)
+
+
+def _given(model: Model, metric: Hook, truth: Truthful, p: Values) -> dict[str, Any]:
+    given: dict[str, Any] = {"y": truth.y, "p": p, "rows": truth.rows, "at": truth.at, "weights": None}
+    if "x" in metric.parameters:
+        given["x"] = model.compute_features(truth.rows)
+    return given

@@ -1,0 +1,232 @@
+"""Validation: a candidate against the champion, on rows that neither has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from perene.definition.label import Task
+from perene.definition.model import Model
+from perene.pipelines.predictor import Predictor
+from perene.pipelines.scoring import Truthful, metric_of_all, metric_values
+from perene.records.dataset import DatasetVersion
+from perene.records.verdict import Evaluation, Verdict
+from perene.repositories import Fence
+from perene.repositories.datasets import Datasets
+from perene.repositories.evaluations import Evaluations
+from perene.statistics.comparisons import Comparison, compare_rows, compare_whole
+from perene.statistics.gate import Against, Evidence, judge
+from perene.statistics.intervals import Values, day_sums
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contest:
+    """Who stands against whom. ``failure`` says why the champion cannot be asked, when there is one that cannot."""
+
+    model: Model
+    dataset: DatasetVersion
+    candidate: Predictor
+    champion: Predictor | None = None
+    champion_version: int | None = None
+    failure: str = ""
+
+    @property
+    def against(self) -> Against:
+        """A first model is judged against a constant prediction."""
+        return "baseline" if self.champion_version is None else "champion"
+
+
+def validate(
+    contest: Contest,
+    *,
+    datasets: Datasets,
+    evaluations: Evaluations,
+    now: datetime,
+    run: int | None = None,
+    fence: Fence | None = None,
+) -> Evaluation:
+    """Judge a candidate and remember what the gate said; the same run again gives the evaluation that it made.
+
+    Whatever goes wrong while the models are asked is a refusal with its reason: the gate fails closed.
+    """
+    test = _Test(contest, datasets)
+    verdict = test.verdict(past_deadline=_is_past_deadline(contest, now))
+    evaluation = Evaluation(
+        id=0,
+        model=contest.model.name,
+        run=run,
+        created_at=now,
+        candidate=contest.candidate.version.version,
+        champion=contest.champion_version,
+        dataset=contest.dataset.version,
+        verdict=verdict,
+        by_day=test.by_day(),
+        slices=test.slices(),
+    )
+    return evaluations.add(evaluation, fence=fence)
+
+
+def unseen_since(contest: Contest) -> datetime:
+    """From when on test rows are unseen by both: no label that either learnt from was still to come then."""
+    versions = [contest.candidate.version, *([contest.champion.version] if contest.champion else [])]
+    return max(contest.dataset.split, *(version.trained_until + contest.model.label.wait for version in versions))
+
+
+def _is_past_deadline(contest: Contest, now: datetime) -> bool:
+    limit = contest.model.stale_after
+    return contest.champion is not None and limit is not None and now - contest.champion.version.trained_through >= limit
+
+
+class _Test:
+    """One test: its rows, both models' answers, and what they cost by the gate's metric."""
+
+    def __init__(self, contest: Contest, datasets: Datasets) -> None:
+        self._model = contest.model
+        self._contest = contest
+        self._metric = contest.model.gate_metric
+        self._better = contest.model.gate_metric.better
+        rows = datasets.read(contest.model, contest.dataset, part="test")
+        since = unseen_since(contest)
+        judged = rows.filter(pl.col("label").is_not_null() & (pl.col("event_at") >= since))
+        self._failure = contest.failure or _too_late(contest, since, judged)
+        self._truth = Truthful(
+            rows=judged.select(list(contest.model.schema.polars)), y=judged["label"].to_numpy(), at=judged["event_at"]
+        )
+        self._key = judged["key"].to_numpy()
+        self._day = judged["event_at"].dt.date().to_numpy()
+        self._candidate = self._ask(contest.candidate, "candidate")
+        self._other = self._ask_other()
+        self._costs = self._reckon_costs()
+        self._comparison = self._compare()
+
+    def verdict(self, *, past_deadline: bool) -> Verdict:
+        """What the gate says."""
+        gate = self._model.gate
+        assert gate.margin is not None  # the model fills it in
+        evidence = Evidence(
+            expected_rows=len(self._day),
+            minority_rows=self._minority_rows(),
+            is_constant=self._candidate is not None and bool(len(self._candidate)) and _is_constant(self._candidate),
+            failure=self._failure,
+        )
+        return judge(
+            self._comparison,
+            gate,
+            margin=gate.margin,
+            metric=self._metric.name,
+            evidence=evidence,
+            against=self._contest.against,
+            past_deadline=past_deadline,
+            baseline_score=self._baseline_score(),
+        )
+
+    def by_day(self) -> Mapping[str, list[float]]:
+        """Rows and sums of the metric per day, for figures and later questions."""
+        if self._costs is None:
+            return {}
+        sums = day_sums(self._day, *self._costs)
+        names = ("candidate", "champion")
+        return {
+            "day": sums.groups.astype("datetime64[D]").astype(np.int64).astype(float).tolist(),
+            "rows": sums.rows.tolist(),
+            **{name: values.tolist() for name, values in zip(names, sums.sums, strict=True)},
+        }
+
+    def slices(self) -> Mapping[str, object]:
+        """The comparison within each value of each declared slice; shown, not judged."""
+        if self._costs is None:
+            return {}
+        found: dict[str, object] = {}
+        for hook in self._model.slices:
+            given = {"rows": self._truth.rows, "at": self._truth.at}
+            if "x" in hook.parameters:
+                given["x"] = self._model.compute_features(self._truth.rows)
+            names = hook(**given)
+            found[hook.name] = {
+                str(value): self._slice((names == value).fill_null(value=False).to_numpy())
+                for value in names.drop_nulls().unique().sort()
+            }
+        return found
+
+    def _slice(self, mask: NDArray[np.bool_]) -> dict[str, object]:
+        assert self._costs is not None
+        part = compare_rows(
+            self._day[mask], self._costs[0][mask], self._costs[1][mask], better=self._better, alpha=self._model.gate.alpha
+        )
+        names = ("candidate_score", "champion_score", "difference", "lower", "upper")
+        return {"rows": int(mask.sum()), "days": part.days} | {name: float(getattr(part, name)) for name in names}
+
+    def _ask(self, predictor: Predictor, who: str) -> Values | None:
+        """A model's raw output on the test rows; what it raises refuses the candidate."""
+        if self._failure or not len(self._day):
+            return None
+        try:
+            return predictor.predict(self._truth.rows).raw
+        except Exception as error:  # noqa: BLE001 - the user's code: whatever it raises, the gate fails closed
+            self._failure = f"the {who} v{predictor.version.version} cannot score: {type(error).__name__}: {error}"
+            return None
+
+    def _ask_other(self) -> Values | None:
+        if self._contest.champion is not None:
+            return self._ask(self._contest.champion, "champion")
+        return self._contest.candidate.baseline.predict(len(self._day))
+
+    def _reckon_costs(self) -> tuple[Values, Values] | None:
+        """The metric per row of both; None for a metric of all rows together."""
+        if self._candidate is None or self._other is None or self._metric.whole:
+            return None
+        try:
+            first, second = (
+                metric_values(self._model, self._metric, self._truth, p) for p in (self._candidate, self._other)
+            )
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failure = f"the metric {self._metric.name} failed: {type(error).__name__}: {error}"
+            return None
+        return first, second
+
+    def _compare(self) -> Comparison | None:
+        if self._failure or self._candidate is None or self._other is None:
+            return None
+        alpha = self._model.gate.alpha
+        if self._costs is not None:
+            return compare_rows(self._day, *self._costs, key=self._key, better=self._better, alpha=alpha)
+        candidate, other = self._candidate, self._other
+        try:
+            return compare_whole(
+                self._day,
+                lambda mask: metric_of_all(self._model, self._metric, self._truth, candidate, mask),
+                lambda mask: metric_of_all(self._model, self._metric, self._truth, other, mask),
+                better=self._better,
+                alpha=alpha,
+            )
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failure = f"the metric {self._metric.name} failed: {type(error).__name__}: {error}"
+            return None
+
+    def _baseline_score(self) -> float | None:
+        if self._comparison is None:
+            return None
+        constant = self._contest.candidate.baseline.predict(len(self._day))
+        return metric_of_all(self._model, self._metric, self._truth, constant)
+
+    def _minority_rows(self) -> int | None:
+        if self._model.label.task is not Task.BINARY:
+            return None
+        hits = int(self._truth.y.astype(bool).sum())
+        return min(hits, len(self._truth.y) - hits)
+
+
+def _too_late(contest: Contest, since: datetime, judged: pl.DataFrame) -> str:
+    """Why no test row is unseen by both, if there is none for that reason."""
+    if judged.height or since <= contest.dataset.split:
+        return ""
+    return f"no test row is unseen by both: the newest of them learnt from rows up to {since - contest.model.label.wait}"
+
+
+def _is_constant(raw: Values) -> bool:
+    return bool((raw == raw[:1]).all())

@@ -1,0 +1,140 @@
+"""The cycle of a model: the steps of a run, and what each gives to the next.
+
+collect brings examples in, dataset cuts a version, train makes a candidate, validate judges it, release acts on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from perene.definition.model import Model
+from perene.errors import NotFound, PereneError
+from perene.pipelines.data import collect, cut
+from perene.pipelines.predictor import Predictor
+from perene.pipelines.releasing import release
+from perene.pipelines.training import Workshop, train
+from perene.pipelines.validation import Contest, validate
+from perene.repositories.alerts import Alerts
+from perene.repositories.evaluations import Evaluations
+from perene.repositories.releases import Releases
+from perene.scheduling.worker import RunContext, Step
+from perene.storage.database import Database
+from perene.storage.lake import Lake
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cycle:
+    """What the steps work with. ``drained`` brings what servers have journaled into the lake."""
+
+    shop: Workshop
+    lake: Lake
+    database: Database
+    evaluations: Evaluations
+    releases: Releases
+    alerts: Alerts
+    predictor: Callable[[str, int], Predictor]
+    drained: Callable[[], object]
+
+    def steps(self) -> Mapping[str, Step]:
+        """The steps by name, in order."""
+        return {
+            "collect": self._collect,
+            "dataset": self._dataset,
+            "train": self._train,
+            "validate": self._validate,
+            "release": self._release,
+        }
+
+    def _collect(self, context: RunContext) -> Mapping[str, object]:
+        model = self._model(context)
+        if "log" in model.examples:
+            self.drained()
+        return collect(
+            model, now=context.now, lake=self.lake, database=self.database, run=context.run.id, fence=context.fence
+        )
+
+    def _dataset(self, context: RunContext) -> Mapping[str, object]:
+        made = cut(
+            self._model(context),
+            now=context.now,
+            lake=self.lake,
+            database=self.database,
+            run=context.run.id,
+            fence=context.fence,
+        )
+        return {"version": made.version, "rows": made.rows, "train_rows": made.train_rows, "test_rows": made.test_rows}
+
+    def _train(self, context: RunContext) -> Mapping[str, object]:
+        model = self._model(context)
+        dataset = self.shop.datasets.get(model.name, _number(context, "dataset", "version"))
+        made = train(
+            self.shop, model, dataset, run=context.run.id, now=context.now, fence=context.fence, lost=context.lost
+        )
+        return {"version": made.version, "rows": made.rows, "seconds": made.seconds, "peak_memory": made.peak_memory}
+
+    def _validate(self, context: RunContext) -> Mapping[str, object]:
+        model = self._model(context)
+        contest = self._contest(
+            model, _number(context, "train", "version"), dataset=_number(context, "dataset", "version")
+        )
+        evaluation = validate(
+            contest,
+            datasets=self.shop.datasets,
+            evaluations=self.evaluations,
+            now=context.now,
+            run=context.run.id,
+            fence=context.fence,
+        )
+        return {
+            "evaluation": evaluation.id,
+            "decision": evaluation.verdict.decision.value,
+            "reason": evaluation.verdict.reason,
+        }
+
+    def _release(self, context: RunContext) -> Mapping[str, object]:
+        released = release(
+            self._model(context),
+            self.evaluations.get(_number(context, "validate", "evaluation")),
+            releases=self.releases,
+            alerts=self.alerts,
+            now=context.now,
+            run=context.run.id,
+            fence=context.fence,
+        )
+        context.outcome = released.outcome
+        return {"release": released.release.id, "outcome": released.outcome}
+
+    def _contest(self, model: Model, version: int, *, dataset: int) -> Contest:
+        """Candidate and champion; one that cannot be loaded is a reason to refuse, not an end of the run."""
+        candidate = self.predictor(model.name, version)
+        live = self.shop.models.champion(model.name)
+        champion, failure = None, ""
+        if live is not None:
+            try:
+                champion = self.predictor(model.name, live.version)
+            except PereneError as error:
+                failure = f"the champion v{live.version} cannot be loaded: {error.what}: {error.why}"
+        return Contest(
+            model=model,
+            dataset=self.shop.datasets.get(model.name, dataset),
+            candidate=candidate,
+            champion=champion,
+            champion_version=None if live is None else live.version,
+            failure=failure,
+        )
+
+    def _model(self, context: RunContext) -> Model:
+        models = self.shop.project.models
+        if context.run.model not in models:
+            raise NotFound(
+                f"the project does not declare {context.run.model} any more",
+                why=f"it declares {', '.join(models)}",
+                mend="declare it again, or cancel its runs",
+            )
+        return models[context.run.model]
+
+
+def _number(context: RunContext, step: str, name: str) -> int:
+    """A number that an earlier step recorded."""
+    return int(str(context.results[step][name]))
