@@ -155,7 +155,8 @@ def compare_whole(
 
 def _deviations(rows: Values, gap: Values, theta: Values) -> Values:
     """How far each group pulls the mean: (S - θ·n) / n̄."""
-    return np.asarray((gap - theta[..., None] * rows) / rows.mean(axis=-1)[..., None])
+    per_group = rows.sum(axis=-1) / max(rows.shape[-1], 1)
+    return np.asarray((gap - theta[..., None] * rows) / per_group[..., None])
 
 
 def _over_keys(deviations: Values, alpha: float) -> tuple[Values, Values]:

@@ -49,10 +49,10 @@ def decide(lower: Values, upper: Values, margin: Values | float, *, rule: str = 
     A candidate whose upper bound is 0 or less is no worse at all, whatever the margin: 5 % of a champion that makes no
     error is 0, and its twin must pass.
     """
-    if rule == "not-worse":
-        return np.where(np.asarray(lower) > 0, Decision.WORSE.value, Decision.PASS.value)
-    passes = (np.asarray(upper) < margin) | (np.asarray(upper) <= 0)
     undecided = np.where(np.asarray(lower) > 0, Decision.WORSE.value, Decision.INCONCLUSIVE.value)
+    if rule == "not-worse":
+        return np.where(np.asarray(lower) <= 0, Decision.PASS.value, undecided)  # a NaN is neither
+    passes = (np.asarray(upper) < margin) | (np.asarray(upper) <= 0)
     return np.where(passes, Decision.PASS.value, undecided)
 
 
