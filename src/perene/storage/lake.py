@@ -33,6 +33,8 @@ _CONFIGURATION: dict[str, str | None] = {"delta.checkpointInterval": "20"}
 _KEEP = timedelta(hours=1)  # how long a reader may still need a file that compaction replaced
 _KEEP_UNCOMMITTED = timedelta(days=7)  # how long a writer may stand still between its files and their commit
 _LOOSE_FILES = 64
+_SMALL = 32 << 20  # bytes; larger files are left alone
+_ROWS_AT_ONCE = 1_000_000  # that compaction holds in memory, or one day's where that has more
 # Of a local path: what deltalake cannot make a URL of or decodes, what Polars takes for a pattern or for a partition.
 _UNREADABLE = re.compile(r"[\[\]*?^|\\=\x00-\x1f]|%[0-9A-Fa-f]{2}")
 
@@ -143,20 +145,27 @@ class Lake:
         return {day: ingest.number for ingest in self._between(model, log, 0, upto) for day in ingest.days}
 
     def tidy(self, model: str, log: Log | str, *, most: int = _LOOSE_FILES) -> bool:
-        """Compact and vacuum when there are ``most`` files more than days; whether it was done."""
+        """Compact and vacuum when there are ``most`` small files more than days; whether it was done."""
         table = self._open(model, Log(log))
-        if table is None or len(table.file_uris()) - len(table.partitions()) < most:
+        if table is None or table.crowded_days()["loose"].sum() < most:
             return False
         self.compact(model, log)
         self.vacuum(model, log)
         return True
 
     def compact(self, model: str, log: Log | str) -> None:
-        """Merge the small files of each day. Reads and appends go on meanwhile; of two compactions one does nothing."""
-        table = self._open(model, Log(log))
-        if table is not None:
-            with _explained(model, Log(log), "could not be compacted"), contextlib.suppress(CommitFailedError):
-                table.optimize.compact()
+        """Merge the small files of each day. Reads and appends go on meanwhile, and any number of compactions.
+
+        Days that others would not leave alone for the moment that it takes are left for the next time.
+        """
+        log = Log(log)
+        table = self._open(model, log)
+        crowded = pl.DataFrame() if table is None else table.crowded_days()
+        while not crowded.is_empty():
+            fit = max(1, int((crowded["rows"].cum_sum() <= _ROWS_AT_ONCE).sum()))
+            days, crowded = crowded["day"].head(fit).to_list(), crowded.slice(fit)
+            with _explained(model, log, "could not be compacted"):
+                any(self._merge(model, log, days) for _ in range(_TRIES))
 
     def vacuum(self, model: str, log: Log | str, *, keep: timedelta = _KEEP) -> None:
         """Remove the files that compaction replaced more than ``keep`` ago, and what dead writers left days ago.
@@ -189,6 +198,25 @@ class Lake:
                 write_deltalake(table, rows, mode="append", schema_mode="merge", commit_properties=properties)
                 return True
         raise StorageError(f"{log} of {model} could not be appended to: others were quicker {_TRIES} times")
+
+    def _merge(self, model: str, log: Log, days: list[date]) -> bool:
+        """Rewrite those days that are still crowded; False when anything else was committed meanwhile.
+
+        deltalake's own compaction (1.6.6) would let two at once both commit, and every row would be there twice. An
+        overwrite that is not tried again is committed only onto the very version that it read.
+        """
+        table = self._open(model, log)
+        days = [] if table is None else sorted({*days} & {*table.crowded_days()["day"]})
+        if table is None or not days:
+            return True
+        there = pl.scan_delta(table, storage_options=self._options or None).filter(pl.col("day").is_in(days))
+        rows = there.sort("ingest", maintain_order=True).collect()
+        where = " OR ".join(f"day = '{day}'" for day in days)
+        with contextlib.suppress(CommitFailedError):
+            once = CommitProperties(max_commit_retries=0)
+            write_deltalake(table, rows, mode="overwrite", predicate=where, commit_properties=once)
+            return True
+        return False
 
     def _look(self, model: str, log: Log, number: int) -> tuple[int, list[date]]:
         """How many rows Delta holds of an append, and of which days."""
@@ -229,6 +257,15 @@ class _Table(DeltaTable):
     def file_uris(self, *args: Any, **options: Any) -> list[str]:  # noqa: ANN401 - whatever deltalake's takes
         """The paths or URLs of the files."""
         return [uri if "://" in uri else unquote(uri) for uri in super().file_uris(*args, **options)]
+
+    def crowded_days(self) -> pl.DataFrame:
+        """The days that have several small files, in order: ``day``, ``rows``, and how many files are ``loose``."""
+        files = pl.DataFrame(self.get_add_actions(flatten=True))
+        if files.is_empty():
+            return pl.DataFrame(schema={"day": pl.Date, "rows": pl.Int64, "loose": pl.Int64})
+        small = (pl.col("size_bytes") < _SMALL).sum().cast(pl.Int64)
+        days = files.group_by(day="partition.day").agg(rows=pl.col("num_records").sum(), loose=small - 1)
+        return days.filter(pl.col("loose") > 0).sort("day")
 
 
 def _ensure_readable(root: str) -> None:
