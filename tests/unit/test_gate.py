@@ -358,11 +358,12 @@ def test_constant_gains_nothing_over_itself():
 
 # notes on the simulation: day means of loss differences on real flights (303 days, 910 rows each, champion's loss 0.5)
 # have sd 0.051, skew -1.1, kurtosis 11 and an autocorrelation of 0.15; an interval over their rows is 4.9 times too
-# narrow. 20,000 histories gave 0.025 false releases at the margin and 0.047 false "worse" among equals (14 days).
+# narrow. Over 14 days 0.025 of the candidates at the margin were released, and 0.051 of the lower bounds were above
+# the truth (interval over rows: 0.415).
 HISTORIES, DAYS, ROWS, LOSS, MARGIN = 4_000, 14, 910, 0.5, 0.025
 SHAPE = stats.johnsonsu(0.29085, 1.23618)
 DAY_SD, ROW_SD, RHO = 0.051, 0.051 * math.sqrt(ROWS) / 4.9, 0.15
-FALSE_RELEASES, FALSE_WORSE = 0.025, 0.047
+FALSE_RELEASES, FALSE_LOWER_BOUNDS = 0.025, 0.051
 
 
 def day_means(seed: int) -> np.ndarray:
@@ -380,12 +381,10 @@ def is_as_measured(shares: np.ndarray, measured: float) -> bool:
     return abs(shares.mean() - measured) <= 3 * math.sqrt(measured * (1 - measured) / HISTORIES)
 
 
-def released_and_worse(true_difference: float) -> tuple[np.ndarray, np.ndarray]:
-    """What the gate does with each history of candidates that differ by so much: released, and found worse."""
+def compared(true_difference: float) -> Comparison:
+    """Each history's comparison of a candidate that is worse by so much."""
     rows = np.full((HISTORIES, DAYS), float(ROWS))
-    found = compare(rows, ROWS * (LOSS + true_difference + day_means(2013)), ROWS * np.full_like(rows, LOSS))
-    decision = decide(found.lower, found.upper, margin_in_units(LOSS_MARGIN, LOSS))
-    return decision == Decision.PASS, decision == Decision.WORSE
+    return compare(rows, ROWS * (LOSS + true_difference + day_means(2013)), ROWS * np.full_like(rows, LOSS))
 
 
 def test_shape_of_days_is_the_measured_one():
@@ -400,16 +399,16 @@ def test_shape_of_days_is_the_measured_one():
 
 def test_bad_candidates_are_released_as_rarely_as_measured():
     """Of candidates that are worse by just the margin, the gate releases the measured 2.5 %."""
-    released, _ = released_and_worse(MARGIN)
+    found = compared(MARGIN)
+
+    released = decide(found.lower, found.upper, margin_in_units(LOSS_MARGIN, LOSS)) == Decision.PASS
 
     assert is_as_measured(released, FALSE_RELEASES)
 
 
-def test_good_candidates_are_called_worse_as_rarely_as_measured():
-    """Of candidates that differ by nothing, the gate calls the measured 4.7 % worse."""
-    _, worse = released_and_worse(0.0)
-
-    assert is_as_measured(worse, FALSE_WORSE)
+def test_equal_candidates_look_worse_as_rarely_as_measured():
+    """Of candidates that differ by nothing, the measured 5.1 % have a lower bound above it."""
+    assert is_as_measured(compared(0.0).lower > 0, FALSE_LOWER_BOUNDS)
 
 
 def test_simulation_catches_an_interval_over_rows():
@@ -417,9 +416,11 @@ def test_simulation_catches_an_interval_over_rows():
     means = MARGIN + day_means(2013)
     between = np.square(means - means.mean(axis=1, keepdims=True)).mean(axis=1)
     row_error = np.sqrt((between + ROW_SD**2) / (DAYS * ROWS))
-    upper = means.mean(axis=1) + stats.norm.ppf(0.95) * row_error
+    half_width = stats.norm.ppf(0.95) * row_error
 
-    released = upper < MARGIN
+    released = means.mean(axis=1) + half_width < MARGIN
+    looks_worse = means.mean(axis=1) - half_width > MARGIN
 
     assert not is_as_measured(released, FALSE_RELEASES)
-    assert released.mean() > 0.25
+    assert not is_as_measured(looks_worse, FALSE_LOWER_BOUNDS)
+    assert min(released.mean(), looks_worse.mean()) > 0.3
