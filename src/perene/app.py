@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import polars as pl
@@ -178,7 +178,8 @@ class App:
     def predict(self, name: str, rows: Frame, *, log: bool = False) -> pl.DataFrame:
         """Predict rows with the live version; ``log`` keeps them in the prediction log.
 
-        Returns one line per row: ``prediction_id``, the key fields and the time field, ``prediction``, ``model_version``.
+        Returns one line per row: ``prediction_id``, the key fields and the time field, ``prediction``,
+        ``model_version``.
         Raises DataError with what is wrong with which rows; then none is predicted.
         """
         model = self.model(name)
@@ -221,8 +222,10 @@ class App:
             line = find_prediction(model, prediction_id, journals=self.journals, predictions=self.predictions)
             if line is not None:
                 truth = find_truth(model, line, journals=self.journals, truths=self.truths)
-                return traced(model, line, truth, predictor=lambda version, of=model.name: self.predictor(of, version))
-        raise NotFound(f"there is no prediction {prediction_id!r}", mend="perene prediction list MODEL shows the newest")
+                return traced(model, line, truth, predictor=partial(self.predictor, model.name))
+        raise NotFound(
+            f"there is no prediction {prediction_id!r}", mend="perene prediction list MODEL shows the newest"
+        )
 
     def drained(self, patience: timedelta = timedelta(seconds=30)) -> bool:
         """Bring what servers answered so far into the log; whether all of it is there."""
@@ -301,7 +304,10 @@ class App:
         live = self.models.champion(name)
         if live is None:
             raise NotFound(
-                f"{name} has no live version", why="none was released yet", mend=f"perene train {name}", code="no-live-version"
+                f"{name} has no live version",
+                why="none was released yet",
+                mend=f"perene train {name}",
+                code="no-live-version",
             )
         return live
 

@@ -1,6 +1,7 @@
 """Project time and machine time.
 
-*Project time* drives schedules, windows, as-of questions and freshness. Every process of a project reads the same one: an anchor
+*Project time* drives schedules, windows, as-of questions and freshness. Every process of a project reads the same
+one: an anchor
 that the database holds, and the speed at which it runs. It never goes backwards. *Machine time* drives leases,
 heartbeats, timeouts and drains, and is always real. Both come in as arguments; only the doors call ``machine_clock``.
 """
@@ -22,7 +23,8 @@ def machine_clock() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anchor:
-    """Project time was ``project`` when machine time was ``machine``, and runs at ``speed`` (0 stands still, 1 is real time)."""
+    """Project time was ``project`` when machine time was ``machine``, and runs at ``speed`` (0 stands still, 1 is
+    real time)."""
 
     project: datetime
     machine: datetime

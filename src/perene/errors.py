@@ -145,7 +145,8 @@ class LostLease(PereneError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadField:
-    """One field of one row that was refused. ``row`` counts from 0 in the order sent; ``field`` is "" for the whole row."""
+    """One field of one row that was refused. ``row`` counts from 0 in the order sent; ``field`` is "" for the whole
+    row."""
 
     row: int
     field: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import polars as pl
@@ -71,7 +71,7 @@ class Hook:
     parameters: tuple[str, ...]
     frame: Mapping[str, Kind]
     line: str
-    better: str = "lower"
+    better: Literal["lower", "higher"] = "lower"
     unit: str | None = None
     whole: bool = False
     margin: Margin | None = None

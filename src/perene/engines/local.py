@@ -79,7 +79,8 @@ class LocalEngine:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                # waiting OpenMP threads that spin take the cores from the server beside them: 4 to 17 s a fit, not 0.6 s
+                # waiting OpenMP threads that spin take the cores from the server beside them: 4 to 17 s a fit, not
+                # 0.6 s
                 env={"OMP_WAIT_POLICY": "passive", **os.environ},
                 start_new_session=True,  # Ctrl-C reaches the asking process only
             )

@@ -1,8 +1,9 @@
-"""A process that has imported what tasks need, and forks a child for each: ``python -m perene.engines.nursery PACKAGE …``.
+"""A process that has imported what tasks need, and forks a child for each: ``python -m perene.engines.nursery PACKAGE
+…``.
 
 A task comes as a line of JSON on stdin, ``{"task": "module:function", "folder": "…"}``, and its end goes to stdout as
-another: the wait status, the seconds and the peak memory of the child. When stdin ends, whoever asked is gone: the child
-is killed. The nursery itself computes nothing, so it has no threads that a fork would break.
+another: the wait status, the seconds and the peak memory of the child. When stdin ends, whoever asked is gone: the
+child is killed. The nursery itself computes nothing, so it has no threads that a fork would break.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def _be_child(task: str, folder: Path) -> None:
     """Run the task, with its prints in a file, and end."""
     code = 1
     try:
-        with (folder / PRINTED).open("wb") as printed, open(os.devnull, "rb") as nothing:
+        with (folder / PRINTED).open("wb") as printed, Path(os.devnull).open("rb") as nothing:
             os.dup2(nothing.fileno(), 0)
             os.dup2(printed.fileno(), 1)
             os.dup2(printed.fileno(), 2)

@@ -1,7 +1,7 @@
 """The training task: runs in a child process, on a folder that holds its job, its rows and a snapshot of the code.
 
-The folder has ``job.json``, ``rows.arrow`` and ``bundle/code/``. What the task makes goes to ``bundle/``; ``facts.json``
-says what is known of it, or ``error.json`` why there is nothing.
+The folder has ``job.json``, ``rows.arrow`` and ``bundle/code/``. What the task makes goes to ``bundle/``;
+``facts.json`` says what is known of it, or ``error.json`` why there is nothing.
 """
 
 from __future__ import annotations
@@ -94,4 +94,3 @@ def _explained(model: Model, part: str, deed: Callable[[], Any]) -> Any:
             mend=f"mend {shown[-1].partition(' ')[0] if shown else model.line}, then perene train {model.name}",
             code=f"training-{part}",
         ) from error
-

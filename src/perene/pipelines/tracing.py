@@ -1,4 +1,5 @@
-"""One prediction, found again with all that is known of it: in the journals while it waits for its drain, in the lake after."""
+"""One prediction, found again with all that is known of it: in the journals while it waits for its drain, in the lake
+after."""
 
 from __future__ import annotations
 

@@ -74,6 +74,7 @@ def train(
         code = _lay_out(shop, model, dataset, folder, seed=seed)
         end = shop.engine.run(TASK, folder, lost=lost)
         facts = _facts(model, folder, end)
+        _refuse_test_rows(model, dataset, facts)
         made_of = {"code": code, "declaration": digest_of(model.declaration()), "lock": digest_of(locked_packages())}
         bundle = shop.bundles.put(
             folder / BUNDLE,
@@ -108,10 +109,23 @@ def _lay_out(shop: Workshop, model: Model, dataset: DatasetVersion, folder: Path
     return code
 
 
+def _refuse_test_rows(model: Model, dataset: DatasetVersion, facts: Mapping[str, Any]) -> None:
+    """Whether the model learnt from rows that will judge it is checked, never assumed."""
+    through = datetime.fromisoformat(facts["trained_through"])
+    if through >= dataset.trained_until:
+        raise TrainingError(
+            f"{model.name} learnt from rows of {through}",
+            why=f"training rows of dataset v{dataset.version} end before {dataset.trained_until}",
+            code="training-window",
+        )
+
+
 def _facts(model: Model, folder: Path, end: TaskEnd) -> Mapping[str, Any]:
     if (folder / ERROR).exists():
         told = json.loads((folder / ERROR).read_text(encoding="utf-8"))
-        raise TrainingError(told["what"], why=told["why"], mend=told["mend"], seen=tuple(told["seen"]), code=told["code"])
+        raise TrainingError(
+            told["what"], why=told["why"], mend=told["mend"], seen=tuple(told["seen"]), code=told["code"]
+        )
     if end.died or end.failed:
         why = f"its process died of {end.died}" if end.died else "its process ended without a result"
         mend = f"see {model.train_hook.line}"

@@ -21,6 +21,7 @@ from perene.storage.journal import Entry
 
 _INSTANT = pl.Datetime("us", "UTC")
 _ENCODER = msgspec.msgpack.Encoder()
+_TOLD = 20  # bad rows of a field that are named
 _AHEAD = timedelta(minutes=1)  # by how much a caller's clock may be ahead of project time
 
 
@@ -100,7 +101,9 @@ def truths_frame(model: Model, truths: Sequence[Truth]) -> pl.DataFrame:
     )
 
 
-def check_truths(model: Model, frame: pl.DataFrame, *, now: datetime, recorded_at: datetime, source: str) -> pl.DataFrame:
+def check_truths(
+    model: Model, frame: pl.DataFrame, *, now: datetime, recorded_at: datetime, source: str
+) -> pl.DataFrame:
     """Rows of ground truth in bulk as lines of the log: the same rules as ``parse_truths``, column by column.
 
     Raises BadRows, which names the first bad rows of each field.
@@ -117,10 +120,12 @@ def check_truths(model: Model, frame: pl.DataFrame, *, now: datetime, recorded_a
     bad += [(known_name, f"must be an instant that is over: it is {now.isoformat()}", late)]
     if by_id:
         bad += [("prediction_id", "must be a text", frame["prediction_id"].cast(pl.String).fill_null("") == "")]
-    fields = [BadField(row=row, field=name, what=what) for name, what, rows in bad for row in rows.arg_true().head(20)]
-    for column in checked.bad if checked is not None else ():
-        rows = checked.bad_rows.arg_true().head(20) if checked is not None else []
-        fields += [BadField(row=row, field=column.field, what=column.what) for row in rows]
+    fields = [
+        BadField(row=row, field=name, what=what) for name, what, rows in bad for row in rows.arg_true().head(_TOLD)
+    ]
+    if checked is not None:
+        wrong = checked.bad_rows.arg_true().head(_TOLD)
+        fields += [BadField(row=row, field=column.field, what=column.what) for column in checked.bad for row in wrong]
     if fields:
         raise BadRows(f"rows are no ground truth of {model.name}", tuple(fields))
     nothing = pl.Series([None] * frame.height)
@@ -214,7 +219,7 @@ def _shape(model: Model, by_id: bool) -> type[pydantic.BaseModel]:
     return pydantic.create_model(f"{model.row.__name__}Truth", __config__=config, **fields)
 
 
-def _label_type(model: Model) -> Any:  # noqa: ANN401 - a type form, which Python cannot annotate
+def _label_type(model: Model) -> Any:
     if model.label.task is Task.BINARY:
         return bool
     if model.label.task is Task.MULTICLASS:
@@ -222,5 +227,5 @@ def _label_type(model: Model) -> Any:  # noqa: ANN401 - a type form, which Pytho
     return float
 
 
-def _bad_field(row: int, detail: Any) -> BadField:  # noqa: ANN401 - pydantic's ErrorDetails is pydantic_core's
+def _bad_field(row: int, detail: Any) -> BadField:
     return BadField(row=row, field=".".join(str(part) for part in detail["loc"]), what=detail["msg"])

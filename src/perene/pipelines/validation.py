@@ -79,7 +79,9 @@ def unseen_since(contest: Contest) -> datetime:
 
 def _is_past_deadline(contest: Contest, now: datetime) -> bool:
     limit = contest.model.stale_after
-    return contest.champion is not None and limit is not None and now - contest.champion.version.trained_through >= limit
+    return (
+        contest.champion is not None and limit is not None and now - contest.champion.version.trained_through >= limit
+    )
 
 
 class _Test:
@@ -156,7 +158,11 @@ class _Test:
     def _slice(self, mask: NDArray[np.bool_]) -> dict[str, object]:
         assert self._costs is not None
         part = compare_rows(
-            self._day[mask], self._costs[0][mask], self._costs[1][mask], better=self._better, alpha=self._model.gate.alpha
+            self._day[mask],
+            self._costs[0][mask],
+            self._costs[1][mask],
+            better=self._better,
+            alpha=self._model.gate.alpha,
         )
         names = ("candidate_score", "champion_score", "difference", "lower", "upper")
         return {"rows": int(mask.sum()), "days": part.days} | {name: float(getattr(part, name)) for name in names}
@@ -225,7 +231,9 @@ def _too_late(contest: Contest, since: datetime, judged: pl.DataFrame) -> str:
     """Why no test row is unseen by both, if there is none for that reason."""
     if judged.height or since <= contest.dataset.split:
         return ""
-    return f"no test row is unseen by both: the newest of them learnt from rows up to {since - contest.model.label.wait}"
+    return (
+        f"no test row is unseen by both: the newest of them learnt from rows up to {since - contest.model.label.wait}"
+    )
 
 
 def _is_constant(raw: Values) -> bool:

@@ -8,7 +8,8 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """Something that a person should know. One is open per fingerprint (model and rule); ``count`` says how often it came again."""
+    """Something that a person should know. One is open per fingerprint (model and rule); ``count`` says how often it
+    came again."""
 
     id: int
     fingerprint: str

@@ -9,7 +9,8 @@ from datetime import date, datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayOfExamples:
-    """What a dataset version holds of one day of events: its rows, those with a label, the labels' sum, and its digest."""
+    """What a dataset version holds of one day of events: its rows, those with a label, the labels' sum, and its
+    digest."""
 
     day: date
     rows: int

@@ -24,8 +24,10 @@ class RegisteredModel:
 class ModelVersion:
     """One trained model: code, fitted state and environment, in the bundle that ``bundle`` (a SHA-256) names.
 
-    It learnt from the dataset version ``dataset``, rows of [trained_from, trained_until); ``trained_through`` is the newest event time
-    among them. ``recipe`` is the digest of its code and declaration; ``label_mean`` the mean of the training labels (None for classes).
+    It learnt from the dataset version ``dataset``, rows of [trained_from, trained_until); ``trained_through`` is the
+    newest event time
+    among them. ``recipe`` is the digest of its code and declaration; ``label_mean`` the mean of the training labels
+    (None for classes).
     """
 
     model: str

@@ -22,7 +22,8 @@ class ReleaseState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """A proposal to make a version live, and what became of it. ``bundle`` and ``dataset_digest`` are what an approval is pinned to."""
+    """A proposal to make a version live, and what became of it. ``bundle`` and ``dataset_digest`` are what an
+    approval is pinned to."""
 
     id: int
     model: str

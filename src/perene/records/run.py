@@ -20,7 +20,8 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step of a run; ``result`` is what later steps and people read, ``error`` its code, what, why, seen and mend."""
+    """One step of a run; ``result`` is what later steps and people read, ``error`` its code, what, why, seen and
+    mend."""
 
     run: int
     name: str
@@ -36,8 +37,8 @@ class Step:
 class Run:
     """One turn of a model's cycle. ``(model, trigger, due_at)`` is unique, so two schedulers make one run.
 
-    ``due_at`` and ``created_at`` are project time; ``heartbeat_at`` and the steps' times are machine time. ``outcome`` says in a word how
-    it ended: "released", "waiting", "worse", "inconclusive", "refused", "held" …
+    ``due_at`` and ``created_at`` are project time; ``heartbeat_at`` and the steps' times are machine time.
+    ``outcome`` says in a word how it ended: "released", "waiting", "worse", "inconclusive", "refused", "held" …
     """
 
     id: int

@@ -21,8 +21,9 @@ class Decision(StrEnum):
 class Verdict:
     """Candidate against champion on the same rows, which neither was trained on.
 
-    ``difference`` is candidate minus champion in the metric's unit, turned so that lower is better; the true value is below
-    ``upper`` and above ``lower`` with 95 % each. ``margin`` is the largest difference that counts as not worse. ``days_needed`` is how
+    ``difference`` is candidate minus champion in the metric's unit, turned so that lower is better; the true value is
+    below ``upper`` and above ``lower`` with 95 % each. ``margin`` is the largest difference that counts as not worse.
+    ``days_needed`` is how
     many days of rows would decide (None when decided or unknowable). ``against`` is "champion" or "baseline".
     """
 

@@ -74,7 +74,8 @@ model = sa.Table(
     sa.Column("held_why", sa.String),
 )
 
-# Every append to a log gets a number before it is written and is committed or void after (DESIGN §3). `source` makes a repeat the same append.
+# Every append to a log gets a number before it is written and is committed or void after (DESIGN §3). `source` makes
+# a repeat the same append.
 ingest = sa.Table(
     "ingest",
     metadata,
@@ -82,7 +83,9 @@ ingest = sa.Table(
     _model(),
     sa.Column("log", sa.String, nullable=False),  # predictions, ground_truth, examples
     sa.Column("source", sa.String, nullable=False),  # "run:12:collect:2013-03-01", "journal:<writer>:<number>" …
-    sa.Column("state", sa.String, sa.CheckConstraint("state IN ('open', 'committed', 'void')", name="state"), nullable=False),
+    sa.Column(
+        "state", sa.String, sa.CheckConstraint("state IN ('open', 'committed', 'void')", name="state"), nullable=False
+    ),
     sa.Column("rows", sa.Integer, nullable=False, default=0),
     sa.Column("days", _Json),  # the days of events that it touched, as ISO dates
     sa.Column("created_at", Instant, nullable=False),  # machine time
@@ -152,8 +155,8 @@ dataset_version = sa.Table(
     sa.UniqueConstraint("model", "version"),
 )
 
-# Digests per day, kept so that a new version costs the days it touches. A row holds for every question whose ingest is in
-# [ingest, next append to that day) and whose as_of is in [known_through, the next row's known_at).
+# Digests per day, kept so that a new version costs the days it touches. A row holds for every question whose ingest
+# is in [ingest, next append to that day) and whose as_of is in [known_through, the next row's known_at).
 example_day = sa.Table(
     "example_day",
     metadata,
