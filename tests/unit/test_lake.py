@@ -1,17 +1,17 @@
-"""The lake: exactly-once appends, horizons whose answers never change, and tables that are tidied under readers."""
+"""The lake: exactly-once appends, and horizons whose answers never change."""
 
 from __future__ import annotations
 
-import os
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
-from deltalake import DeltaTable
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from perene.errors import NotFound, StorageError
 from perene.repositories.models import Models
@@ -48,10 +48,6 @@ def keys(lake: Lake, **question: object) -> list[str]:
     return sorted(lake.scan("m", LOG, columns=COLUMNS, **question).collect()["key"])
 
 
-def files(lake_folder: Path) -> int:
-    return len(list((lake_folder / "store").rglob("*.parquet")))
-
-
 class Killed(BaseException):
     """A writer ends here, as by kill -9: nothing below catches it."""
 
@@ -59,7 +55,9 @@ class Killed(BaseException):
 class Mortal(Lake):
     """A lake that does something instead of, or after, bringing rows into Delta."""
 
-    def __init__(self, lake: Lake, *, before: Callable[[], None] | None = None, after: Callable[[], None] | None = None):
+    def __init__(
+        self, lake: Lake, *, before: Callable[[], None] | None = None, after: Callable[[], None] | None = None
+    ):
         super().__init__(lake._root, lake.ingests._database, lake.machine)
         self._before, self._after = before, after
 
@@ -295,133 +293,6 @@ def test_touched_days_are_those_of_committed_appends(lake: Lake) -> None:
     assert lake.last_touched("m", LOG, upto=one) == {NOW.date(): one, second.date(): one}
 
 
-# ── scans ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def week(lake: Lake) -> tuple[Lake, list[int]]:
-    """Seven days with an event at noon and one at midnight each, one append a day."""
-    numbers = []
-    for i in range(7):
-        midnight = NOW + timedelta(days=i)
-        frame = pl.concat([rows(f"{i}m", at=midnight), rows(f"{i}n", at=midnight + timedelta(hours=12))])
-        numbers.append(lake.append("m", LOG, frame, source=str(i)))
-    return lake, numbers
-
-
-@pytest.mark.parametrize(
-    ("since", "until", "found"),
-    [
-        (timedelta(0), timedelta(days=1), ["0m", "0n"]),
-        (timedelta(hours=12), timedelta(days=1, microseconds=1), ["0n", "1m"]),
-        (timedelta(hours=12, microseconds=1), timedelta(days=1, hours=12), ["1m"]),
-        (timedelta(days=6), None, ["6m", "6n"]),
-        (None, timedelta(hours=1), ["0m"]),
-        (timedelta(days=9), None, []),
-    ],
-)
-def test_a_scan_takes_events_from_since_and_before_until(
-    week: tuple[Lake, list[int]], since: timedelta | None, until: timedelta | None, found: list[str]
-) -> None:
-    """``since`` is in it, ``until`` is not, to the microsecond."""
-    lake, _ = week
-    span = {name: NOW + by for name, by in (("since", since), ("until", until)) if by is not None}
-
-    assert keys(lake, **span) == found
-
-
-def test_instants_of_any_zone_may_be_asked_for(week: tuple[Lake, list[int]]) -> None:
-    """A question in another time zone is the same question."""
-    from zoneinfo import ZoneInfo
-
-    lake, _ = week
-    auckland = (NOW + timedelta(days=1)).astimezone(ZoneInfo("Pacific/Auckland"))
-
-    assert keys(lake, since=auckland, until=auckland + timedelta(hours=1)) == ["1m"]
-
-
-def test_a_scan_takes_the_days_it_is_given(week: tuple[Lake, list[int]]) -> None:
-    """Only the named partitions, and none when none is named."""
-    lake, _ = week
-    days = [NOW.date() + timedelta(days=5), NOW.date(), date(1999, 1, 1)]
-
-    assert keys(lake, days=days) == ["0m", "0n", "5m", "5n"]
-    assert keys(lake, days=[]) == []
-
-
-def test_a_scan_ends_with_the_append_it_is_given(week: tuple[Lake, list[int]]) -> None:
-    """``upto`` counts itself in; below the first there is nothing."""
-    lake, numbers = week
-
-    assert keys(lake, upto=numbers[1]) == ["0m", "0n", "1m", "1n"]
-    assert keys(lake, upto=numbers[0] - 1) == []
-    assert len(keys(lake, upto=numbers[-1] + 1000)) == 14
-
-
-def test_a_row_without_an_event_time_counts_by_its_day(lake: Lake) -> None:
-    """It is in every question that reaches into its day, and in no other."""
-    lake.append("m", LOG, rows("a", at=None, day=NOW.date()), source="s")
-    day = timedelta(days=1)
-
-    assert keys(lake, since=NOW, until=NOW + day) == ["a"]
-    assert keys(lake, since=NOW + day / 2) == ["a"]
-    assert keys(lake, since=NOW + day) == []
-    assert keys(lake, until=NOW + timedelta(hours=1)) == ["a"]
-    assert keys(lake, until=NOW) == []
-
-
-def test_a_log_without_a_table_is_empty(lake: Lake) -> None:
-    """It has the columns that are asked for, and no row."""
-    found = lake.scan("m", LOG, columns=COLUMNS, since=NOW).collect()
-
-    assert found.schema == pl.Schema(COLUMNS)
-    assert found.is_empty()
-
-
-def test_columns_that_came_later_are_null_in_older_rows(lake: Lake) -> None:
-    """A new column, and a new field of a struct: older rows have null there, before and after compaction."""
-    old = rows("a").with_columns(row=pl.struct(x=pl.lit(1.0)))
-    new = rows("b").with_columns(row=pl.struct(x=pl.lit(2.0), z=pl.lit("z")), more=pl.lit(True))
-    columns = {"key": pl.String(), "row": pl.Struct({"z": pl.String(), "x": pl.Float64()}), "more": pl.Boolean()}
-    lake.append("m", LOG, old, source="1")
-    before = lake.scan("m", LOG, columns=columns).collect()
-    lake.append("m", LOG, new, source="2")
-    lake.append("m", LOG, old.with_columns(key=pl.lit("c")), source="3")
-
-    assert before.rows() == [("a", {"z": None, "x": 1.0}, None)]
-    for _ in range(2):
-        found = lake.scan("m", LOG, columns=columns).sort("key").collect()
-        assert found.schema == pl.Schema(columns)
-        assert found.rows() == [
-            ("a", {"z": None, "x": 1.0}, None),
-            ("b", {"z": "z", "x": 2.0}, True),
-            ("c", {"z": None, "x": 1.0}, None),
-        ]
-        lake.compact("m", LOG)
-
-
-# ── tidying ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def answers(lake: Lake, numbers: list[int]) -> list[pl.DataFrame]:
-    return [lake.scan("m", LOG, columns=COLUMNS, upto=n).sort("key").collect() for n in numbers]
-
-
-def test_compaction_and_vacuum_keep_every_past_answer(lake: Lake, tmp_path: Path) -> None:
-    """Every horizon's answer is the same afterwards, from fewer files."""
-    numbers = [lake.append("m", LOG, rows(f"{i:02}"), source=str(i)) for i in range(30)]
-    lake.ingests.void(lake.ingests.begin("m", LOG, "void").number)
-    before = answers(lake, numbers[::7])
-
-    lake.compact("m", LOG)
-    lake.vacuum("m", LOG, keep=timedelta(0))
-
-    assert all(one.equals(other) for one, other in zip(before, answers(lake, numbers[::7]), strict=True))
-    assert files(tmp_path) < 10
-    assert lake.append("m", LOG, rows("00"), source="0") == numbers[0]
-    assert len(keys(lake)) == 30
-
-
 def test_a_repeat_is_known_after_checkpoints_and_vacuum(lake: Lake) -> None:
     """A dead writer's rows that are in Delta are found by its number, however much came since."""
     with pytest.raises(Killed):
@@ -437,107 +308,92 @@ def test_a_repeat_is_known_after_checkpoints_and_vacuum(lake: Lake) -> None:
     assert len(keys(lake)) == 46
 
 
-def test_a_table_is_tidied_when_it_has_many_loose_files(lake: Lake, tmp_path: Path) -> None:
-    """Nothing happens below the measure; then the small files of each day become one."""
-    assert not lake.tidy("m", LOG, most=3)
-    for i in range(4):
-        lake.append("m", LOG, rows(str(i)), source=str(i))
-        assert lake.tidy("m", LOG, most=3) is (i == 3)
+# ── everything in any order ──────────────────────────────────────────────────────────────────────────────────────────
 
-    assert not lake.tidy("m", LOG, most=3)
-    assert len(DeltaTable(f"{lake._root}/m/{LOG}").file_uris()) == 1
+SOURCES = st.sampled_from(["s1", "s2", "s3", "s4"])
 
 
-def test_an_open_question_outlives_a_vacuum(lake: Lake) -> None:
-    """A reader that began before compaction and vacuum still has its files: they are kept for an hour."""
-    for i in range(4):
-        lake.append("m", LOG, rows(str(i)), source=str(i))
-    question = lake.scan("m", LOG)
+class Life(RuleBasedStateMachine):
+    """A lake against dicts: the number of each append that is ``done``, whether the rows of those that dead writers
+    ``left`` reached Delta, and the answer that was ``given`` up to each horizon.
+    """
 
-    lake.compact("m", LOG)
-    lake.vacuum("m", LOG)
+    new_lake: Callable[[], Lake]
 
-    assert sorted(question.collect()["key"]) == ["0", "1", "2", "3"]
+    @initialize()
+    def open(self) -> None:
+        self.lake = type(self).new_lake()
+        self.done: dict[str, int] = {}
+        self.left: dict[str, bool] = {}
+        self.given: dict[int, list[str]] = {}
 
+    @rule(source=SOURCES)
+    def append(self, source: str) -> None:
+        number = self.lake.append("m", LOG, rows(source), source=source)
+        assert self.done.setdefault(source, number) == number
+        self.left.pop(source, None)
 
-@pytest.mark.parametrize(("age", "stays"), [(timedelta(days=6), True), (timedelta(days=8), False)])
-def test_files_of_an_uncommitted_append_stay_for_days(lake: Lake, age: timedelta, stays: bool) -> None:
-    """A writer that stood still may yet commit them; after a week they are a dead writer's, and go."""
-    lake.append("m", LOG, rows("a"), source="s")
-    left = Path(lake._root, "m", LOG, f"day={NOW.date()}", "part-left.parquet")
-    left.write_bytes(b"PAR1")
-    then = time.time() - age.total_seconds()
-    os.utime(left, (then, then))
+    @rule(source=SOURCES, reached=st.booleans())
+    def die(self, source: str, reached: bool) -> None:
+        mortal = Mortal(self.lake, **{"after" if reached else "before": die})
+        if source in self.done:
+            assert mortal.append("m", LOG, rows(source), source=source) == self.done[source]
+            return
+        with pytest.raises(Killed):
+            mortal.append("m", LOG, rows(source), source=source)
+        self.left[source] = reached or self.left.get(source, False)
 
-    lake.vacuum("m", LOG, keep=timedelta(0))
+    @rule(source=SOURCES)
+    def append_slowly(self, source: str) -> None:
+        settled: list[None] = []
 
-    assert left.exists() is stays
-    assert keys(lake) == ["a"]
+        def overtake() -> None:
+            if not settled:
+                settled.append(self.settle(writing=source))
 
+        number = Mortal(self.lake, before=overtake).append("m", LOG, rows(source), source=source)
+        assert self.done.setdefault(source, number) == number
 
-def test_readers_and_writers_go_on_while_a_table_is_tidied(lake: Lake, registered: Database) -> None:
-    """Scans of one horizon, repeated all the while, give one answer; every append arrives once; nobody fails."""
-    first = [f"first{i}" for i in range(10)]
-    horizon = max(lake.append("m", LOG, rows(key), source=key) for key in first)
-    failures: list[BaseException] = []
-    done = threading.Event()
+    @rule()
+    def settle(self, writing: str | None = None) -> None:
+        horizon = self.lake.settle("m", LOG)
+        for source, reached in self.left.items():
+            if reached:
+                (self.done[source],) = (i.number for i in self.lake.ingests.committed("m", LOG) if i.source == source)
+        self.left.clear()
+        self.given[horizon] = sorted(self.done)
+        assert self.lake.ingests.open("m", LOG) == []
 
-    def forever(deed: Callable[[Lake], object]) -> Callable[[], None]:
-        def work() -> None:
-            mine = Lake(lake._root, registered, lake.machine)
-            try:
-                while not done.is_set():
-                    deed(mine)
-            except BaseException as error:
-                failures.append(error)
+    @rule()
+    def compact(self) -> None:
+        self.lake.compact("m", LOG)
 
-        return work
+    @rule()
+    def vacuum(self) -> None:
+        self.lake.vacuum("m", LOG, keep=timedelta(0))
 
-    def read(mine: Lake) -> None:
-        assert keys(mine, upto=horizon) == first
+    @invariant()
+    def every_append_is_read_once(self) -> None:
+        assert keys(self.lake) == sorted(self.done)
 
-    def tidy(mine: Lake) -> None:
-        mine.compact("m", LOG)
-        mine.vacuum("m", LOG)
-
-    threads = [threading.Thread(target=forever(deed)) for deed in (read, read, tidy, tidy)]
-    for thread in threads:
-        thread.start()
-    later = [f"later{i}" for i in range(15)]
-    for key in later:
-        lake.append("m", LOG, rows(key), source=key)
-    done.set()
-    for thread in threads:
-        thread.join()
-
-    assert failures == []
-    assert keys(lake) == sorted(first + later)
-
-
-# ── folders ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("name", ["my project", "josé", "100%", "a#b", "日本", "a&b+c;d,e'f~g{h}"])
-def test_a_project_may_lie_in_a_folder_with_an_odd_name(registered: Database, tmp_path: Path, name: str) -> None:
-    """Appends, scans, compaction and vacuum work there."""
-    lake = Lake(str(tmp_path / name / "store"), registered, lambda: NOW)
-    for i in range(3):
-        lake.append("m", LOG, rows(str(i)), source=str(i))
-    lake.compact("m", LOG)
-    lake.vacuum("m", LOG, keep=timedelta(0))
-    lake.append("m", LOG, rows("3"), source="3")
-
-    assert keys(lake, since=NOW, days=[NOW.date()]) == ["0", "1", "2", "3"]
-    assert (tmp_path / name / "store" / "m" / LOG / "_delta_log").is_dir()
+    @invariant()
+    def no_answer_changes(self) -> None:
+        for horizon, answer in self.given.items():
+            assert keys(self.lake, upto=horizon) == answer
 
 
-@pytest.mark.parametrize("name", ["a[1]", "a*", "a?", "a=b", "a^b", "a|b", "a\\b", "a%20b", "a\nb"])
-def test_a_folder_that_tables_cannot_be_read_back_from_is_refused(
-    registered: Database, tmp_path: Path, name: str
+def test_in_whatever_order_things_happen_the_answers_stay(
+    new_database: Callable[[], Database], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """It is refused before anything is written, and the error says why."""
-    with pytest.raises(StorageError, match="cannot hold tables") as refused:
-        Lake(str(tmp_path / name), registered, lambda: NOW)
+    """Appends, deaths, slow writers, settling, compaction and vacuum in any order: one copy, fixed answers."""
 
-    assert refused.value.code == "storage-path"
-    assert refused.value.mend
+    def new_lake() -> Lake:
+        database = new_database()
+        Models(database).register("m", {}, NOW)
+        return Lake(str(tmp_path_factory.mktemp("life")), database, lambda: NOW)
+
+    machine = type("Life", (Life,), {"new_lake": staticmethod(new_lake)})
+    quick = settings(
+        max_examples=12, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+    )
+    run_state_machine_as_test(machine, settings=quick)
