@@ -69,7 +69,7 @@ def check_frame(frame: Frame, fields: Sequence[Field]) -> Checked:
     bad = flags.select(bad=pl.any_horizontal(pl.all())).to_series()
     shown = given.select(name for name in names if name in given.columns)
     found = tuple(
-        BadColumn(field=field.name, what=what, rows=count, sample=_sample(shown, flags.to_series(i), fields))
+        BadColumn(field=field.name, what=what, rows=count, sample=sample_of(shown, flags.to_series(i), fields))
         for i, ((field, what, _), count) in enumerate(zip(reasons, flags.sum().row(0), strict=True))
         if count
     )
@@ -151,7 +151,8 @@ def _shown_type(dtype: pl.DataType) -> str:
     return "of mixed Python objects" if dtype == pl.Object else str(dtype)
 
 
-def _sample(rows: pl.DataFrame, flag: pl.Series, fields: Sequence[Field]) -> list[dict[str, object]]:
+def sample_of(rows: pl.DataFrame, flag: pl.Series, fields: Sequence[Field]) -> list[dict[str, object]]:
+    """The first of the flagged rows as JSON, without the values of fields that are not logged."""
     first = rows[flag.arg_true().head(SAMPLE).to_list()]
     hidden = {field.name for field in fields if not field.logged}
     columns = {

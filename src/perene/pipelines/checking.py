@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
-from math import isfinite
+from datetime import UTC, datetime
 
 import polars as pl
 
 from perene.definition.arrivals import arrived
-from perene.definition.checking import SAMPLE, BadColumn
+from perene.definition.checking import BadColumn, sample_of
 from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.errors import DataError
 from perene.pipelines.changing import IDENTITY, last_of_each, no_examples
-from perene.records.identity import plain
 from perene.storage.envelope import INSTANT, keys
+
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +158,7 @@ def _known_at(model: Model, rows: pl.DataFrame, *, labelled: pl.Series, now: dat
     came = rows[name]
     zoned = isinstance(came.dtype, pl.Datetime) and came.dtype.time_zone is not None
     known_at = came.cast(INSTANT) if zoned else pl.Series([None] * came.len(), dtype=INSTANT)
+    known_at = known_at.set(~known_at.is_between(_FIRST, _LAST).fill_null(value=False), None)
     what = "must say when the label was known" + ("" if zoned or came.dtype == pl.Null else _TIMES.format(came.dtype))
     return known_at.alias("known_at"), [(name, what, labelled & known_at.is_null())]
 
@@ -193,22 +194,9 @@ def _set_aside(model: Model, rows: pl.DataFrame, whys: list[Why]) -> tuple[pl.Se
     aside = []
     for field, what, flag in whys:
         if count := int(flag.sum()):
-            sample = [_shown(model, row) for row in rows.filter(flag).head(SAMPLE).to_dicts()]
+            sample = sample_of(rows, flag, model.schema.fields)
             aside.append(BadColumn(field=field, what=what, rows=count, sample=sample))
     return _any(rows, whys), aside
-
-
-def _shown(model: Model, row: dict[str, object]) -> dict[str, object]:
-    """A row as JSON, without the fields that are not logged."""
-    hidden = {field.name for field in model.schema.fields if not field.logged}
-    return {name: _as_json(value) for name, value in row.items() if name not in hidden}
-
-
-def _as_json(value: object) -> object:
-    value = plain(value)
-    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
-        return value
-    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def _day(rows: pl.DataFrame, at: str) -> pl.Series:

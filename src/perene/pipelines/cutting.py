@@ -62,7 +62,7 @@ def cut(
         train_rows=parts["train"]["rows"], test_rows=parts["test"]["rows"],
         labelled=sum(day.labelled for day in days), digest="", recipe=recipe or digest_of(model.declaration()),
         changes=changes, quarantined=sum(day.quarantined for day in asked.values()),
-        statistics=_statistics(window, parts, days) | {"left_window": left},
+        statistics=_statistics(model, window, parts, days) | {"left_window": left},
     )  # fmt: skip
     return datasets.add(replace(version, digest=digest_of_version(version, days)), fence=fence)
 
@@ -124,14 +124,16 @@ def _changes(
     return replace(found, added=found.added + added, gone=found.gone + gone), left
 
 
-def _statistics(window: Window, parts: Mapping[str, Part], days: Sequence[DayOfExamples]) -> dict[str, object]:
+def _statistics(
+    model: Model, window: Window, parts: Mapping[str, Part], days: Sequence[DayOfExamples]
+) -> dict[str, object]:
     labelled = sum(day.labelled for day in days)
     there = {day.day for day in days}
     inner = [day for day in window.days if days[0].day <= day <= days[-1].day]
     return {
         "train": dict(parts["train"]),
         "test": dict(parts["test"]),
-        "label_mean": sum(day.label_sum for day in days) / labelled,
+        "label_mean": None if model.label.classes else sum(day.label_sum for day in days) / labelled,
         "first_day": days[0].day.isoformat(),
         "last_day": days[-1].day.isoformat(),
         "days": len(days),

@@ -10,18 +10,19 @@ import polars as pl
 
 from perene.definition.model import Model
 from perene.pipelines.asking import Ask, Told, ask_source
-from perene.pipelines.changing import compared, counted, to_append
-from perene.pipelines.checking import check_examples, hide_later, refuse_many
+from perene.pipelines.changing import IDENTITY, compared, counted, to_append
+from perene.pipelines.checking import check_examples, refuse_many
 from perene.pipelines.cutting import cut
 from perene.pipelines.joining import join_logs
 from perene.pipelines.windows import window_of
 from perene.records.dataset import Changes
+from perene.records.identity import new_id
 from perene.repositories import Fence
 from perene.repositories.examples import Examples
 from perene.repositories.predictions import Predictions
 from perene.repositories.sources import Sources, quarantined
 from perene.storage.database import Database
-from perene.storage.envelope import Log
+from perene.storage.envelope import INSTANT, Log
 from perene.storage.lake import Lake
 
 __all__ = ["collect", "cut", "import_examples"]
@@ -77,7 +78,8 @@ def import_examples(
 ) -> dict[str, object]:
     """Import rows with their labels; returns what changed, as JSON.
 
-    An identity that was imported before is corrected. A label that is known only later counts from then on.
+    An identity that was imported before is corrected. A label that is known only later counts from then on; until then
+    holds what was imported before.
 
     Raises:
         DataError: more than the declared share of rows is bad ("data-bad-rows"), or the label's columns are missing
@@ -91,12 +93,21 @@ def import_examples(
     refuse_many(model, arrived, who)
     new = arrived.examples
     days = new["event_at"].dt.date().unique().to_list()
-    before = examples.current(model, [_IMPORT], days)
-    changes = compared(new, before).filter(~pl.col("gone"))
+    changes = compared(new, examples.current(model, _IMPORT, days)).filter(~pl.col("gone"))
     rows = to_append(changes, now=now, origin=_IMPORT, dated=model.label.known_at is not None)
-    later = hide_later(model, rows.filter(pl.col("known_at") > now), now)  # until then, they are without a label
-    number = examples.append(model, pl.concat([later, rows]), f"{_IMPORT}:{who}@{now.isoformat()}")
+    later = _meanwhile(model, rows.filter(pl.col("known_at") > now), examples.current(model, _IMPORT, days, as_of=now))
+    # Every import is an append of its own: what it says again, the comparison has left out.
+    number = examples.append(model, pl.concat([later, rows]), f"{_IMPORT}:{who}:{new_id(lake.machine())}")
     return {"rows": arrived.total, "quarantined": arrived.bad_days.len(), "ingest": number} | asdict(counted(changes))
+
+
+def _meanwhile(model: Model, later: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
+    """What holds of rows until their labels are known: the label that held before, or none yet."""
+    known = held.select(*IDENTITY, label_held="label", known_at_held="known_at")
+    asked_at = (pl.col("event_at") - model.asked).cast(INSTANT)
+    both = later.join(known, on=IDENTITY, how="left", maintain_order="left")
+    hidden = both.with_columns(label="label_held", known_at=pl.coalesce("known_at_held", asked_at))
+    return hidden.filter(pl.col("known_at") < later["known_at"]).select(later.columns)
 
 
 def _total(changes: Sequence[Changes]) -> Changes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from datetime import date
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import date, datetime
+from typing import Literal, TypeAlias
 
 import polars as pl
 import sqlalchemy as sa
@@ -21,6 +22,8 @@ from perene.storage.database import Database
 from perene.storage.digests import combined
 from perene.storage.lake import Lake
 from perene.storage.tables import dataset_version
+
+Part: TypeAlias = Literal["train", "test"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,25 +93,22 @@ class Datasets:
         with self._database.read() as connection:
             return [_read(row) for row in connection.execute(query).mappings()]
 
-    def read(self, model: Model, version: DatasetVersion | int) -> pl.DataFrame:
+    def read(self, model: Model, version: DatasetVersion | int, *, part: Part | None = None) -> pl.DataFrame:
         """The rows of a version, by event time and key: ``key, event_at``, the Row's fields, ``label, known_at, part``.
 
-        ``part`` is train, test, or gap (labels of those came while the test already ran). The label is null where
-        there is none.
+        ``part`` is train, test, or gap (labels of those came while the test already ran); only those of one part are
+        read when it is given. The label is null where there is none. A field that the Row has gained since is its
+        default in older rows.
         """
         asked = self.get(model.name, version) if isinstance(version, int) else version
-        answer = self.examples.answer(model, question_of(asked))
+        since, until = _span(asked, part)
+        answer = self.examples.answer(model, replace(question_of(asked), since=since, until=until))
         at = pl.col("event_at")
-        part = (
+        parts = (
             pl.when(at < asked.trained_until).then(pl.lit("train"))
             .when(at < asked.split).then(pl.lit("gap")).otherwise(pl.lit("test"))
         )  # fmt: skip
-        there = {field.name for field in answer.schema["row"].fields}  # type: ignore[attr-defined]
-        values = [
-            pl.col("row").struct.field(name).cast(dtype) if name in there else pl.lit(None, dtype=dtype).alias(name)
-            for name, dtype in model.schema.polars.items()
-        ]
-        return answer.select("key", "event_at", *values, "label", "known_at", part=part)
+        return answer.select("key", "event_at", *_fields(model, answer), "label", "known_at", part=parts)
 
     def verify(self, model: Model, version: DatasetVersion | int) -> Verification:
         """Read a version again, from the examples alone, and compare its digest with the one of its making."""
@@ -131,6 +131,29 @@ class Datasets:
 def question_of(version: DatasetVersion) -> Question:
     """What a version asks of the examples."""
     return Question(since=version.since, until=version.until, as_of=version.as_of, ingest=version.ingest)
+
+
+def _span(version: DatasetVersion, part: Part | None) -> tuple[datetime, datetime]:
+    match part:
+        case "train":
+            return version.since, max(version.since, version.trained_until)
+        case "test":
+            return version.split, version.until
+        case None:
+            return version.since, version.until
+
+
+def _fields(model: Model, answer: pl.DataFrame) -> Iterator[pl.Expr]:
+    """The Row's fields out of the struct that was written, which may lack some."""
+    written = answer.schema["row"]
+    there = {field.name for field in written.fields} if isinstance(written, pl.Struct) else set()
+    for field in model.schema.fields:
+        if field.name not in there:
+            yield pl.lit(field.default, dtype=field.dtype).alias(field.name)
+            continue
+        value = pl.col("row").struct.field(field.name).cast(field.dtype)
+        # Null in a field that cannot be null: the row was written before the field was.
+        yield value if field.nullable or field.required else value.fill_null(pl.lit(field.default, dtype=field.dtype))
 
 
 def digest_of_version(version: DatasetVersion, days: Sequence[DayOfExamples]) -> str:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from perene.definition.model import Model
 from perene.records.dataset import DayOfExamples
 from perene.repositories.examples import Examples, Question, holding
+from perene.repositories.models import lock_model
 from perene.storage.database import Database
 from perene.storage.digests import day_sums
 from perene.storage.envelope import Log
@@ -47,8 +48,8 @@ class ExampleDays:
         return [found[day] for day in sorted(found) if found[day].rows]
 
     def recompute(self, model: Model, question: Question) -> list[DayOfExamples]:
-        """The same, from the examples alone."""
-        days = sorted(self._touched(model, question))
+        """The same, from the examples alone: also of days to which nothing should have been added."""
+        days = question.days()
         return [reckoned.day for reckoned in self._compute(model, question, days) if reckoned.day.rows]
 
     def kept(self, model: Model, question: Question) -> list[DayOfExamples]:
@@ -99,6 +100,7 @@ class ExampleDays:
         first, last = min(touched), max(touched)
         mine = sa.select(table.day, table.ingest).where(table.model == model.name, table.day.between(first, last))
         with self._database.write() as connection:
+            lock_model(connection, model.name)
             there = {(row.day, row.ingest) for row in connection.execute(mine)}
             new = [value for value in values if (value["day"], value["ingest"]) not in there]
             if new:

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import polars as pl
 
 from perene.definition.model import Model
+from perene.repositories import Fence
 from perene.storage.envelope import INSTANT, Log, conform, examples_columns
 from perene.storage.lake import Lake
 
@@ -45,17 +46,17 @@ class Examples:
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
 
-    def append(self, model: Model, frame: pl.DataFrame, source: str) -> int:
+    def append(self, model: Model, frame: pl.DataFrame, source: str, *, fence: Fence | None = None) -> int:
         """Append examples once for this source; returns the ingest number.
 
         The columns are those of ``storage.envelope.examples_columns``; ``recorded_at`` is now, in machine time. Raises
-        StorageError, and then nothing was written.
+        StorageError, and what ``fence`` raises; then nothing was written.
         """
         stamped = frame.with_columns(
             recorded_at=pl.lit(self.lake.machine(), dtype=INSTANT), day=pl.col("event_at").dt.date()
         )
         rows = conform(stamped, examples_columns(model))
-        return self.lake.append(model.name, Log.EXAMPLES, rows, source=source)
+        return self.lake.append(model.name, Log.EXAMPLES, rows, source=source, fence=fence)
 
     def answer(self, model: Model, question: Question, *, days: Collection[date] | None = None) -> pl.DataFrame:
         """One row per identity, by event time and key: ``key, event_at, row, label, known_at``; of these days only."""
@@ -70,11 +71,16 @@ class Examples:
         # The fields of the table, not those of today's Row: what a version held is what was written.
         return lazy.collect() if present else pl.DataFrame(schema=columns)
 
-    def current(self, model: Model, origins: Collection[str], days: Collection[date]) -> pl.DataFrame:
-        """What these origins say now about events of these days: one row per identity, ``row`` with today's fields."""
+    def current(
+        self, model: Model, origin: str, days: Collection[date], *, as_of: datetime | None = None
+    ) -> pl.DataFrame:
+        """What an origin said last about events of these days, or last before ``as_of``.
+
+        One row per identity, as ``answer`` gives them, but ``row`` with today's fields.
+        """
         columns = examples_columns(model)
         lazy = self.lake.scan(model.name, Log.EXAMPLES, columns=columns, days=days)
-        return holding(lazy.filter(pl.col("origin").is_in(list(origins))).collect())
+        return holding(lazy.filter(pl.col("origin") == origin).collect(), as_of=as_of)
 
     def counts(self, model: Model, since: date, until: date) -> dict[date, int]:
         """How many examples each day of [since, until) has now; a day without any is left out."""

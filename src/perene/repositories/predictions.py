@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import sqlalchemy as sa
@@ -16,7 +16,7 @@ from perene.storage.lake import Lake
 from perene.storage.tables import model as models
 
 # A truth that names only a prediction lies in the partition of the day on which it was known. One that was known
-# longer than this before the prediction was to be asked for is not looked for.
+# longer than this before the prediction was made, or was to be asked for, is not looked for.
 _EARLY = timedelta(days=2)
 
 
@@ -47,10 +47,11 @@ class Predictions:
     ) -> pl.LazyFrame:
         """One row per prediction id, of events of [since, until), or of these days; of appends up to ``upto``."""
         columns = predictions_columns(model)
-        rows = self._lake.scan(
-            model.name, Log.PREDICTIONS, columns=columns, since=since, until=until, days=days, upto=upto
+        return _once(
+            self._lake.scan(
+                model.name, Log.PREDICTIONS, columns=columns, since=since, until=until, days=days, upto=upto
+            )
         )
-        return rows.sort("ingest", maintain_order=True).unique("prediction_id", keep="first", maintain_order=True)
 
     def get(self, model: Model | str | None, prediction_id: str) -> dict[str, object] | None:
         """One prediction with all that is logged of it, of this model or of any (then with ``model``); None if none."""
@@ -78,17 +79,24 @@ class Predictions:
         prediction log and of the ground truth that count.
         """
         answered, said_upto = (None, None) if upto is None else upto
-        asked = self.scan(model, since, until, days=days, upto=answered)
-        first = min(days, default=None) if days is not None else None if since is None else since.date()
+        columns = predictions_columns(model)
+        lines = self._lake.scan(
+            model.name, Log.PREDICTIONS, columns=columns, since=since, until=until, days=days, upto=answered
+        )
+        first = min(days, default=None) if days is not None else None if since is None else since.astimezone(UTC).date()
+        if first is not None:
+            first = min(first - timedelta(days=model.asked.days), _first_made(lines)) - _EARLY
         said = self._said(model, as_of, first=first, upto=said_upto)
         ids = said.filter(pl.col("prediction_id").is_not_null())
         keyed = said.filter(pl.col("prediction_id").is_null())
         if days is not None:
             keyed = keyed.filter(pl.col("day").is_in(sorted(days)))
         elif until is not None:
-            keyed = keyed.filter(pl.col("day") <= until.date())
-        joined = asked.join(newest_truths(ids, ["prediction_id"]), on="prediction_id", how="left").join(
-            newest_truths(keyed, ["key", "event_at"]), on=["key", "event_at"], how="left", suffix="_of_key"
+            keyed = keyed.filter(pl.col("day") <= until.astimezone(UTC).date())
+        joined = (
+            _once(lines)
+            .join(newest_truths(ids, ["prediction_id"]), on="prediction_id", how="left")
+            .join(newest_truths(keyed, ["key", "event_at"]), on=["key", "event_at"], how="left", suffix="_of_key")
         )
         known_at = pl.when(pl.col("label").is_null()).then("known_at_of_key").otherwise("known_at").cast(INSTANT)
         return joined.with_columns(label=pl.coalesce("label", "label_of_key"), known_at=known_at).drop(
@@ -98,7 +106,7 @@ class Predictions:
     def _said(self, model: Model, as_of: datetime, *, first: date | None, upto: int | None) -> pl.LazyFrame:
         said = self._lake.scan(model.name, Log.TRUTHS, columns=truths_columns(model), upto=upto)
         if first is not None:
-            said = said.filter(pl.col("day") >= first - timedelta(days=model.asked.days) - _EARLY)
+            said = said.filter(pl.col("day") >= first)
         return said.filter(pl.col("known_at") <= as_of)
 
     def _names(self, model: Model | str | None) -> list[str]:
@@ -106,3 +114,14 @@ class Predictions:
             return [model if isinstance(model, str) else model.name]
         with self._database.read() as connection:
             return list(connection.scalars(sa.select(models.c.name).order_by(models.c.name)))
+
+
+def _once(lines: pl.LazyFrame) -> pl.LazyFrame:
+    """Of the lines of one prediction id the first that came into the log."""
+    return lines.sort("ingest", maintain_order=True).unique("prediction_id", keep="first", maintain_order=True)
+
+
+def _first_made(asked: pl.LazyFrame) -> date:
+    """The day on which the first of these predictions was made; the last day of all when there are none."""
+    made: datetime | None = asked.select(pl.col("predicted_at").min()).collect().item()
+    return date.max if made is None else made.date()

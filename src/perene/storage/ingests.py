@@ -40,7 +40,7 @@ class Ingest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readable:
-    """What may be read: numbers up to ``upto`` that are not in ``without``."""
+    """What may be read: numbers up to ``upto`` that are not in ``without`` (in order)."""
 
     upto: int
     without: tuple[int, ...]
@@ -90,9 +90,10 @@ class Ingests:
             )
 
     def open(self, model: str, log: Log) -> list[int]:
-        """The numbers that are neither committed nor void."""
+        """The numbers that are neither committed nor void, in order."""
+        still_open = sa.select(ingest.c.id).where(_of(model, log), ingest.c.state == OPEN).order_by(ingest.c.id)
         with self._database.read() as connection:
-            return list(connection.scalars(sa.select(ingest.c.id).where(_of(model, log), ingest.c.state == OPEN)))
+            return list(connection.scalars(still_open))
 
     def horizon(self, model: str, log: Log) -> int:
         """The largest number of this log up to which every append is committed or void; 0 when there is none."""
@@ -104,11 +105,11 @@ class Ingests:
 
     def readable(self, model: str, log: Log, upto: int | None) -> Readable:
         """The numbers that may be read now, up to and with ``upto``."""
-        every = sa.select(ingest.c.id, ingest.c.state).where(_of(model, log))
+        given = _of(model, log) if upto is None else sa.and_(_of(model, log), ingest.c.id <= upto)
+        without = sa.select(ingest.c.id).where(given, ingest.c.state != COMMITTED).order_by(ingest.c.id)
         with self._database.read() as connection:
-            found = connection.execute(every if upto is None else every.where(ingest.c.id <= upto)).all()
-        last = max((number for number, _ in found), default=0)
-        return Readable(upto=last, without=tuple(number for number, state in found if state != COMMITTED))
+            last = connection.scalar(sa.select(sa.func.max(ingest.c.id)).where(given)) or 0
+            return Readable(upto=last, without=tuple(connection.scalars(without)))
 
     def committed(self, model: str, log: Log, *, after: int = 0, upto: int | None = None) -> list[Ingest]:
         """The committed appends with ``after < number <= upto``, in order."""
