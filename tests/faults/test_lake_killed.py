@@ -134,7 +134,7 @@ def test_deaths_at_random_instants_lose_and_double_nothing(lake: Lake, tmp_path:
 
 
 def test_racing_processes_append_once(lake: Lake, tmp_path: Path) -> None:
-    """Proof: two processes append the same ten sources at one time; both are told the same numbers, all is there once."""
+    """Proof: two processes append ten sources at one time; they are told one number for each, all is there once."""
     with writer(tmp_path, "race") as one, writer(tmp_path, "race") as other:
         for process in (one, other):
             assert process.stdout is not None
