@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from textwrap import dedent
 
+import numpy as np
+import polars as pl
 import pytest
 
 from perene.app import App, open_project
+from perene.definition.model import Model
+from perene.pipelines.data import collect, cut
+from perene.pipelines.predictor import Predictor
+from perene.pipelines.validation import Contest, validate
+from perene.records.dataset import DatasetVersion
+from perene.records.model import ModelVersion
+from perene.records.verdict import Evaluation
+from perene.statistics.scores import Constant
 
 HEAD = '''
 import math
@@ -42,10 +54,11 @@ def parcels(since, until):
         zone=pl.when(pl.col("number") % 3 == 0).then(pl.lit("far")).otherwise(pl.lit("near")),
     )
     noise = pl.col("number") * 7919 % 1000 / 1000
+    slowness, slow = pl.col("grams") / 2000 + noise / 2, pl.lit("slow")
     return rows.with_columns(
         hours=pl.col("grams") / 1000 + noise,
         late=(pl.col("grams") / 2000 + noise) > 1.0,
-        speed=(pl.col("grams") / 2000 + noise / 2).cut([0.5, 1.0], labels=["fast", "usual", "slow"]).cast(pl.String),
+        speed=pl.when(slowness < 0.5).then(pl.lit("fast")).when(slowness < 1).then(pl.lit("usual")).otherwise(slow),
         arrived_at=pl.col("sent_at") + timedelta(minutes=30),
     )
 
@@ -104,3 +117,67 @@ def open_app(write_project: Callable[..., Path]) -> Iterator[Callable[..., App]]
     yield open_
     for app in opened:
         app.close()
+
+
+@dataclass
+class Bench:
+    """A project whose first dataset version is cut, and what a test of validation or release makes up."""
+
+    app: App
+    dataset: DatasetVersion
+
+    @property
+    def model(self) -> Model:
+        """Its only model."""
+        return next(iter(self.app.project.models.values()))
+
+    def version(self, number: int = 1, **other: object) -> ModelVersion:
+        """A version that learnt from the dataset's training rows, but for what is said otherwise."""
+        d = self.dataset
+        usual = {
+            "model": d.model, "version": number, "run": None, "created_at": d.created_at, "bundle": f"b{number}",
+            "recipe": "r", "dataset": d.version, "trained_from": d.since, "trained_until": d.trained_until,
+            "trained_through": d.trained_until - timedelta(minutes=30), "rows": d.train_rows, "label_mean": 1.0,
+            "seed": 0, "seconds": 1.0, "peak_memory": 1, "parameters": {}, "git_commit": None, "lock": "l", "code": "c",
+        }  # fmt: skip
+        return ModelVersion(**usual | other)  # type: ignore[arg-type]
+
+    def predictor(self, predict: Callable[[pl.DataFrame], object], number: int = 1, **other: object) -> Predictor:
+        """A version that predicts as a function of the features says; its baseline is the training labels' mean."""
+        train = self.app.datasets.read(self.model, self.dataset, part="train")
+        baseline = Constant(name="mean", value=np.asarray(train["label"].cast(pl.Float64).mean()))
+        return Predictor(self.version(number, **other), self.model, _Fitted(predict), baseline)
+
+    def add_version(self, number: int) -> ModelVersion:
+        """Remember a version in the database."""
+        return self.app.models.add_version(self.version(number))
+
+    def contest(self, candidate: Predictor, champion: Predictor | None = None, **other: object) -> Contest:
+        """Candidate against champion on the dataset."""
+        live = None if champion is None else champion.version.version
+        terms = {"champion": champion, "champion_version": live} | other
+        return Contest(model=self.model, dataset=self.dataset, candidate=candidate, **terms)  # type: ignore[arg-type]
+
+    def judge(self, contest: Contest, *, later: timedelta = timedelta(0)) -> Evaluation:
+        """What the gate says."""
+        return validate(
+            contest, datasets=self.app.datasets, evaluations=self.app.evaluations, now=self.app.time.now() + later
+        )
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    predict: Callable[[pl.DataFrame], object]
+
+
+@pytest.fixture
+def bench(open_app: Callable[..., App]) -> Callable[..., Bench]:
+    """Write a project, open it, collect its examples and cut a dataset version."""
+
+    def make(body: str = REGRESSION, **more: str) -> Bench:
+        app = open_app(body, **more)
+        model, now = next(iter(app.project.models.values())), app.time.now()
+        collect(model, now=now, lake=app.lake, database=app.database)
+        return Bench(app, cut(model, now=now, lake=app.lake, database=app.database))
+
+    return make
