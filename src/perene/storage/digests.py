@@ -121,6 +121,8 @@ def _value_text(values: pl.Series) -> tuple[str, pl.Series]:
 
 def _bits(values: pl.Series) -> pl.Series:
     """The bits of floats as whole numbers; every NaN is the same one, and -0.0 is 0.0."""
-    plain = (values + 0.0).fill_nan(float("nan")).fill_null(0.0).to_numpy()
+    plain = np.array(values.fill_null(0.0).to_numpy())
+    plain[plain == 0.0] = 0.0
+    plain[np.isnan(plain)] = np.nan
     bits = pl.Series(plain.view(np.uint64)).cast(pl.String)
     return pl.select(pl.when(values.is_not_null()).then(bits)).to_series()
