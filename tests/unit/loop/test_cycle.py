@@ -1,0 +1,139 @@
+"""The cycle: one run through all its steps, again and again, on a schedule, with faults in between."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from perene.records.run import STEPS, RunState
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def test_the_steps_of_a_run_are_the_steps_that_are_told(open_app) -> None:
+    """A run's steps have the names and the order that the record promises."""
+    app = open_app()
+
+    run = app.train("parcels", actor="test")
+
+    assert tuple(step.name for step in run.steps) == STEPS
+    assert (run.state, run.outcome) == (RunState.SUCCEEDED, "released")
+
+
+def test_a_replay_runs_the_schedule(open_app) -> None:
+    """Law 13: in replayed time each due time makes one run, and each run knows only what was known then."""
+    app = open_app()
+    app.time.start_replay(START)
+    outcomes = []
+    for day in range(4):
+        app.time.advance(START + timedelta(days=day, hours=2))
+        assert len(app.schedule()) == 1
+        assert app.schedule() == []
+        run = app.worker().work_one()
+        outcomes.append((run.due_at, run.outcome))
+
+    assert [due for due, _ in outcomes] == [START + timedelta(days=day) for day in range(4)]
+    assert {outcome for _, outcome in outcomes} <= {"released", "inconclusive"}
+    assert [d.version for d in app.datasets.list("parcels")] == [4, 3, 2, 1]
+    for dataset in app.datasets.list("parcels"):
+        rows = app.datasets.read(app.model("parcels"), dataset)
+        assert rows["event_at"].max() < dataset.until <= dataset.as_of
+        assert app.datasets.verify(app.model("parcels"), dataset).ok
+
+
+def test_what_was_live_is_known_for_any_past_time(open_app) -> None:
+    """R2: the ledger tells which version was live at an instant."""
+    app = open_app()
+    app.time.start_replay(START)
+    for day in range(3):
+        app.time.advance(START + timedelta(days=day))
+        app.train("parcels", actor="test")
+
+    assert app.releases.live_at("parcels", START - timedelta(seconds=1)) is None
+    live = [app.releases.live_at("parcels", START + timedelta(days=day, hours=1)) for day in range(3)]
+    assert live == sorted(live)
+    assert live[0] == 1
+    assert live[-1] == app.models.get("parcels").champion
+
+
+def test_a_version_leads_to_its_dataset_and_code(open_app) -> None:
+    """R7: from a logged prediction to the version, its dataset version, and back to the rows that it learnt from."""
+    app = open_app()
+    app.train("parcels", actor="test")
+    import polars as pl
+
+    rows = pl.DataFrame({"number": [5], "sent_at": [app.time.now()], "grams": [500.0]})
+    made = app.predict("parcels", rows, log=True)
+
+    trace = app.trace(made["prediction_id"][0])
+
+    version = app.models.version("parcels", int(str(trace["model_version"])))
+    dataset = app.datasets.get("parcels", int(str(trace["dataset_version"])))
+    assert version.dataset == dataset.version
+    assert app.datasets.read(app.model("parcels"), dataset, part="train").height == version.rows
+    assert trace["features"] == {"kilograms": 0.5, "far": 0.0}
+    assert trace["request"]["grams"] == 500.0
+
+
+def test_truth_is_found_with_its_prediction(open_app) -> None:
+    """S19: a truth by id wins over one by key and time; the newest holds; null takes it back."""
+    import polars as pl
+
+    app = open_app()
+    app.train("parcels", actor="test")
+    at = app.time.now() - timedelta(hours=3)
+    rows = pl.DataFrame({"number": [5], "sent_at": [at], "grams": [500.0]})
+    made = app.predict("parcels", rows, log=True)["prediction_id"][0]
+
+    def truth_after(**columns: object) -> object:
+        app.add_truths("parcels", pl.DataFrame({k: [v] for k, v in columns.items()}), source="test")
+        truth = app.trace(made)["truth"]
+        return None if truth is None else truth["label"]
+
+    by_key = truth_after(number=5, sent_at=at, hours=1.0, arrived_at=at + timedelta(minutes=1))
+    by_id = truth_after(prediction_id=made, hours=2.0, arrived_at=at + timedelta(minutes=1))
+    corrected = truth_after(prediction_id=made, hours=2.5, arrived_at=at + timedelta(minutes=2))
+    of_others = truth_after(number=6, sent_at=at, hours=9.0, arrived_at=at + timedelta(minutes=3))
+    taken_back = truth_after(prediction_id=made, hours=None, arrived_at=at + timedelta(minutes=4))
+
+    assert (by_key, by_id, corrected, of_others, taken_back) == (1.0, 2.0, 2.5, 2.5, 1.0)
+
+
+@pytest.mark.parametrize("late", [timedelta(0), timedelta(days=3)])
+def test_missed_schedules_are_one_run(open_app, late) -> None:
+    """What a stopped scheduler missed is made up by one run, not by many."""
+    app = open_app()
+    app.time.start_replay(START)
+    app.schedule()
+    app.worker().work_one()
+    app.time.advance(START + timedelta(days=1) + late)
+
+    assert len(app.schedule()) == 1
+    assert app.worker().work_one().due_at == START + timedelta(days=1) + late
+
+
+def test_a_failed_run_leaves_what_is_live(open_app, write_project) -> None:
+    """T7: a failure alarms and the champion stays; the next good run takes the alert back."""
+    from perene.app import open_project
+
+    app = open_app()
+    app.train("parcels", actor="test")
+    file = app.project.folder / "models" / "parcels.py"
+    good = file.read_text()
+
+    file.write_text(good.replace("def train(x, y, seed):", "def train(x, y, seed):\n    raise RuntimeError('broken')"))
+    broken = open_project(app.project.folder)
+    failed = broken.train("parcels", actor="test")
+    alerts = [(alert.rule, alert.why) for alert in broken.alerts.list(state="firing")]
+    broken.close()
+    file.write_text(good)
+    mended = open_project(app.project.folder)
+    after = mended.train("parcels", actor="test")
+
+    assert (failed.state, app.models.get("parcels").champion is not None) == (RunState.FAILED, True)
+    assert alerts[0][0] == "run-failed"
+    assert "broken" in alerts[0][1]
+    assert after.state is RunState.SUCCEEDED
+    assert mended.alerts.list(state="firing") == []
+    mended.close()
