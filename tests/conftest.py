@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from ctypes.util import find_library
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,33 @@ from perene.server.process import serve
 logging.basicConfig(level="INFO")
 serve(open_project(Path(sys.argv[1])), port=0, ready=lambda address: print(address, flush=True))
 """
+
+
+NEEDED = {"chromium": "apt-get install chromium", "libgomp1": "apt-get install libgomp1"}
+
+
+def missing() -> dict[str, str]:
+    """The Debian packages that some tests need and this machine lacks, with what installs them."""
+    there = {"chromium": shutil.which("chromium"), "libgomp1": find_library("gomp")}
+    return {name: how for name, how in NEEDED.items() if not there[name]}
+
+
+def pytest_report_header() -> list[str]:
+    """Say at the start what will be skipped, and why."""
+    return [f"missing: {name}; tests that need it are skipped. Install it: {how}" for name, how in missing().items()]
+
+
+@pytest.fixture
+def needs() -> Callable[[str], None]:
+    """Skip a test whose Debian package is missing, with the reason; in CI that is a failure."""
+
+    def check(package: str) -> None:
+        if package in missing():
+            reason = f"{package} is missing: {NEEDED[package]}"
+            assert not os.environ.get("CI"), reason
+            pytest.skip(reason)
+
+    return check
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from importlib.util import find_spec
 
 import numpy as np
 import polars as pl
@@ -69,20 +68,11 @@ CASES = {
 }
 
 
-def needs_lightgbm(case: str) -> None:
-    if "LightGBM" not in case:
-        return
-    assert find_spec("lightgbm"), "lightgbm belongs to the development environment"
-    try:
-        import lightgbm  # noqa: F401
-    except OSError as error:  # the system's OpenMP library is a Debian package
-        pytest.skip(f"LightGBM cannot be loaded: {error}; apt-get install libgomp1")
-
-
 @pytest.mark.parametrize("case", CASES)
-def test_whatever_predicts_can_be_a_version(open_app, case) -> None:
+def test_whatever_predicts_can_be_a_version(open_app, needs, case) -> None:
     """scikit-learn, LightGBM and plain objects are trained, kept, opened again, and answer."""
-    needs_lightgbm(case)
+    if "LightGBM" in case:
+        needs("libgomp1")
     kind, train = CASES[case]
     app = open_app(project(kind, train))
 
