@@ -1,9 +1,9 @@
 """Project time and machine time.
 
-*Project time* drives schedules, windows, as-of questions and freshness. Every process of a project reads the same
-one: an anchor
-that the database holds, and the speed at which it runs. It never goes backwards. *Machine time* drives leases,
-heartbeats, timeouts and drains, and is always real. Both come in as arguments; only the doors call ``machine_clock``.
+*Project time* drives schedules, windows, as-of questions and freshness. Every process of a project reads the same one:
+real time, or (in a project that was replayed) an anchor that the database holds, and the speed at which it runs. It
+never goes backwards. *Machine time* drives leases, heartbeats, timeouts and drains, and is always real. Both come in as
+arguments; only the doors call ``machine_clock``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 MachineClock = Callable[[], datetime]
+WOUND_FOR = timedelta(seconds=5)  # machine time
 
 
 def machine_clock() -> datetime:
@@ -23,8 +24,11 @@ def machine_clock() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anchor:
-    """Project time was ``project`` when machine time was ``machine``, and runs at ``speed`` (0 stands still, 1 is
-    real time)."""
+    """Project time was ``project`` when machine time was ``machine``, and runs at ``speed`` (1 is real time, 0 stands).
+
+    It runs for ``WOUND_FOR`` and then stands, unless it is wound again. So time does not run on without those who live
+    in it, however they ended, and needs nobody to stop it.
+    """
 
     project: datetime
     machine: datetime
@@ -32,17 +36,15 @@ class Anchor:
 
     def at(self, machine_now: datetime) -> datetime:
         """Project time at a machine time; a machine clock that was set back does not take project time back."""
-        elapsed = max((machine_now - self.machine).total_seconds(), 0.0)
-        return self.project if self.speed == 0 else self.project + timedelta(seconds=elapsed * self.speed)
+        elapsed = min(max(machine_now - self.machine, timedelta(0)), WOUND_FOR)
+        return self.project + elapsed * self.speed
 
-    @property
-    def is_real(self) -> bool:
-        """Whether project time is machine time."""
-        return self.speed == 1.0 and self.project == self.machine
+    def has_run_down(self, machine_now: datetime) -> bool:
+        """Whether it runs no more, because nobody wound it."""
+        return machine_now - self.machine >= WOUND_FOR
 
 
 class ProjectClock(Protocol):
     """Project time, as every process of the project reads it. ``now`` never returns less than it returned before."""
 
     def now(self) -> datetime: ...
-

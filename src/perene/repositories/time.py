@@ -21,7 +21,8 @@ class ProjectTime:
     """The project's clock: real time, or a replay. It never goes backwards. Any thread may ask it.
 
     A project whose clock was never set lives in real time. Time that stands still is read from the database on every
-    call, so processes of a replay agree; an anchor of time that runs may be a second old.
+    call, so processes of a replay agree; an anchor of time that runs may be a second old. So a clock whose speed
+    changes goes on from where the oldest such anchor can have led.
     """
 
     def __init__(self, database: Database, machine: MachineClock) -> None:
@@ -41,12 +42,11 @@ class ProjectTime:
             self._last = now if self._last is None else max(self._last, now)
             return self._last
 
-    def anchor(self) -> Anchor:
-        """What project time is reckoned from."""
+    def anchor(self) -> Anchor | None:
+        """What project time is reckoned from; None in real time."""
         with self._turn:
-            machine_now = self._machine()
-            self._look(machine_now)
-            return self._anchor or Anchor(project=machine_now, machine=machine_now)
+            self._look(self._machine())
+            return self._anchor
 
     def start_replay(self, at: datetime, *, actor: str = "perene", why: str = "") -> None:
         """Set project time to ``at``, where it stands until ``advance`` or ``run``.
@@ -64,29 +64,42 @@ class ProjectTime:
                     mend="start the replay in a new project",
                 )
             if anchor is not None:
-                _refuse_back(at, anchor.at(self._machine()))
+                _refuse_back(at, _shown(anchor, self._machine()))
             audits.record(connection, "replay", "project clock", at=at, actor=actor, why=why, after={"at": str(at)})
             self._set(connection, Anchor(project=at, machine=self._machine(), speed=0.0))
 
     def advance(self, to: datetime) -> None:
-        """Move a replay on to ``to``, where time stands again. Raises NotAllowed for an earlier time."""
+        """Move a replay on to ``to``, where time stands again.
+
+        Raises NotAllowed for an earlier time, and in a project that lives in real time.
+        """
         to = to.astimezone(UTC)
         with self._database.write() as connection:
             anchor = _read(connection)
+            if anchor is None:
+                raise NotAllowed("real time cannot be moved on", why="no replay was started in this project")
             machine_now = self._machine()
-            _refuse_back(to, machine_now if anchor is None else anchor.at(machine_now))
+            _refuse_back(to, _shown(anchor, machine_now))
             self._set(connection, Anchor(project=to, machine=machine_now, speed=0.0))
 
     def run(self, speed: float, *, actor: str = "perene", why: str = "") -> None:
-        """Let time run on from where it is, ``speed`` times as fast as real time (0 stops it)."""
+        """Let a replay's time run on from where it is, ``speed`` times as fast as real time; 0 stops it.
+
+        Time stands again after ``WOUND_FOR``: call it again before. Real time runs by itself, and nothing is done. The
+        audit log gets a line when time begins to run, changes its speed, or is stopped.
+        """
+        if self.anchor() is None:
+            return
         with self._database.write() as connection:
             anchor = _read(connection)
+            assert anchor is not None  # once a clock is set, it stays set
             machine_now = self._machine()
-            if speed == (1.0 if anchor is None else anchor.speed):
-                return
-            now = machine_now if anchor is None else anchor.at(machine_now)
-            audits.record(connection, "run", "project clock", at=now, actor=actor, why=why, after={"speed": speed})
-            self._set(connection, Anchor(project=now, machine=machine_now, speed=speed))
+            is_new = speed != anchor.speed or (speed > 0 and anchor.has_run_down(machine_now))
+            now = anchor.at(machine_now) if speed == anchor.speed else _shown(anchor, machine_now)
+            if is_new:
+                audits.record(connection, "run", "project clock", at=now, actor=actor, why=why, after={"speed": speed})
+            if is_new or speed > 0:
+                self._set(connection, Anchor(project=now, machine=machine_now, speed=speed))
 
     def _look(self, machine_now: datetime) -> None:
         """Read the anchor, unless a running one was read a moment ago."""
@@ -109,6 +122,11 @@ class ProjectTime:
 def _read(connection: sa.Connection) -> Anchor | None:
     row = connection.execute(sa.select(_clock)).one_or_none()
     return None if row is None else Anchor(project=row.project_at, machine=row.machine_at, speed=row.speed)
+
+
+def _shown(anchor: Anchor, machine_now: datetime) -> datetime:
+    """The latest project time that any process can have shown, or will while it still believes this anchor."""
+    return anchor.at(machine_now + _KEPT)
 
 
 def _has_lived(connection: sa.Connection) -> bool:
