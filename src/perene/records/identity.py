@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import Enum
 
 
@@ -42,11 +42,13 @@ def identity(key: Mapping[str, object]) -> str:
 
 
 def plain(value: object) -> object:
-    """A value as JSON can hold it: an instant as ISO 8601 in UTC with microseconds, an enum as its value."""
+    """A value as JSON can hold it: an instant or a date as ISO 8601 (UTC, with microseconds), an enum as its value."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    if isinstance(value, date):
+        return value.isoformat()
     return value
 
 
