@@ -242,6 +242,8 @@ class App:
 
     def approve(self, release: int, *, actor: str, why: str) -> Release:
         """Approve a release: it goes live."""
+        asked = self.releases.get(release)
+        load_predictor(self.bundles, self.models.version(asked.model, asked.version))  # what cannot be loaded stays out
         return self.releases.approve(release, actor=actor, why=why, at=self.time.now())
 
     def reject(self, release: int, *, actor: str, why: str) -> Release:
@@ -250,7 +252,7 @@ class App:
 
     def rollback(self, name: str, *, to: int | None = None, actor: str, why: str) -> Release:
         """Make an earlier version live, and put the model on hold."""
-        self.predictor(name, self.rollback_target(name, to=to).version)  # one that cannot be loaded is not gone back to
+        load_predictor(self.bundles, self.rollback_target(name, to=to))  # what cannot be loaded is not gone back to
         return self.releases.rollback(name, to, actor=actor, why=why, at=self.time.now())
 
     def rollback_target(self, name: str, *, to: int | None = None) -> ModelVersion:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -110,6 +111,7 @@ def load_predictor(bundles: Bundles, version: ModelVersion) -> Predictor:
     except BaseException:
         modules.forget()
         raise
+    weakref.finalize(predictor, modules.forget)
     return predictor
 
 
