@@ -2,10 +2,15 @@
 
 The manifest lists every file with its size and SHA-256, so a bundle's digest proves its whole content, and a digest
 that the database holds is the only way to one. A bundle is verified before anything in it is imported or unpickled.
+
+``<root>/<two digits>/<digest>/`` are the bundles, ``.putting/`` is one that is being written, ``.damaged/`` has those
+that a put found damaged and wrote again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -18,10 +23,13 @@ from typing import Any
 from uuid import uuid4
 
 from perene.errors import BundleError, StorageError
+from perene.storage.hashing import sha256_of
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_PUTTING, _DAMAGED = ".putting", ".damaged"
+_BYTECODE = "__pycache__"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +51,7 @@ class Bundle:
         try:
             content = (self.folder / name).read_bytes()
         except OSError as error:
-            raise _refused(self.digest, f"{name} cannot be read: {error.strerror}", code="bundle-missing-file") from error
+            raise _unreadable(self.digest, name, error) from error
         if hashlib.sha256(content).hexdigest() != self.manifest["files"][name]["sha256"]:
             raise _refused(self.digest, f"{name} has been changed", code="bundle-changed")
         return content
@@ -58,21 +66,26 @@ class Bundles:
     def put(self, staging: Path, *, facts: Mapping[str, object]) -> str:
         """Keep the files of a folder with the facts of their version; returns the digest.
 
-        The same content again changes nothing. The bundle is on the disk (fsync) and whole, or not there at all.
+        The same content again changes nothing. The bundle is on the disk (fsync) and whole, or not there at all; a
+        damaged one of this digest gives way. Bytecode that an import left in the folder is not kept.
 
         Raises:
-            StorageError: it could not be written.
+            StorageError: it could not be written, or a file has a name that no bundle can have ("bundle-path").
         """
-        files = {name: _described(staging / name) for name in sorted(_files(staging))}
-        manifest = json.dumps({**facts, "format": FORMAT, "files": files}, sort_keys=True, indent=1, allow_nan=False)
-        digest = hashlib.sha256(manifest.encode()).hexdigest()
         try:
-            if not self._is_whole(digest):
-                self._write(staging, digest, names=[*files], manifest=manifest.encode())
+            files = {name: _described(staging / name) for name in sorted(_files(staging))}
+            for name in files:
+                _ensure_keepable(name)
+            manifest = json.dumps(
+                {**facts, "format": FORMAT, "files": files}, sort_keys=True, indent=1, allow_nan=False
+            )
+            digest = hashlib.sha256(manifest.encode()).hexdigest()
+            with self._turn():
+                if not self._is_whole(digest):
+                    self._write(staging, digest, files=files, manifest=manifest.encode())
         except OSError as error:
-            what = f"the bundle {digest[:12]} cannot be written"
             mend = f"see that {self._root} can be written and that its disk has room"
-            raise StorageError(what, why=str(error), mend=mend) from error
+            raise StorageError("a bundle cannot be written", why=str(error), mend=mend) from error
         return digest
 
     def open(self, digest: str) -> Bundle:
@@ -118,44 +131,68 @@ class Bundles:
             return False
         return True
 
-    def _write(self, staging: Path, digest: str, *, names: list[str], manifest: bytes) -> None:
-        """Copy into a folder beside, flush it, then rename it to its name. A damaged bundle of that name gives way."""
-        target = self._folder(digest)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.parent / f".{uuid4().hex}"
-        beside.mkdir()
-        try:
-            for name in names:
-                (beside / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(staging / name, beside / name)
-            (beside / MANIFEST).write_bytes(manifest)
-            _flush(beside)
-            if target.exists():
-                target.rename(target.parent / f".{uuid4().hex}-damaged")
-            beside.rename(target)
-            _flush_folder(target.parent)
-        except OSError:
-            shutil.rmtree(beside, ignore_errors=True)
-            if not self._is_whole(digest):  # another process may have put the same at the same time
-                raise
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One put at a time, of all processes; what a killed one left half written goes."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        with (self._root / ".lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            shutil.rmtree(self._root / _PUTTING, ignore_errors=True)
+            try:
+                yield
+            finally:
+                shutil.rmtree(self._root / _PUTTING, ignore_errors=True)
+
+    def _write(self, staging: Path, digest: str, *, files: Mapping[str, object], manifest: bytes) -> None:
+        """Copy into a folder beside, flush it, then rename it to its name."""
+        target, beside = self._folder(digest), self._root / _PUTTING
+        for name, described in files.items():
+            (beside / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(staging / name, beside / name)
+            if _described(beside / name) != described:
+                raise StorageError("a bundle cannot be written", why=f"{name} changed meanwhile", mend="run it again")
+        beside.mkdir(exist_ok=True)
+        (beside / MANIFEST).write_bytes(manifest)
+        _flush(beside)
+        target.parent.mkdir(exist_ok=True)
+        if target.exists():
+            (self._root / _DAMAGED).mkdir(exist_ok=True)
+            target.rename(self._root / _DAMAGED / f"{digest}-{uuid4().hex}")
+        beside.rename(target)
+        _flush_folder(target.parent)
+        _flush_folder(self._root)
 
 
 def _files(folder: Path) -> Iterator[str]:
     for path in folder.rglob("*"):
-        if path.is_file():
-            yield path.relative_to(folder).as_posix()
+        name = path.relative_to(folder)
+        if path.is_file() and _BYTECODE not in name.parts:
+            yield name.as_posix()
 
 
 def _described(path: Path) -> dict[str, object]:
-    with path.open("rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
+    return {"sha256": sha256_of(path), "size": path.stat().st_size}
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name stays inside of its bundle, and means the same to every system."""
+    path = PurePosixPath(name)
+    inside = name not in ("", ".") and path.as_posix() == name and not path.is_absolute() and ".." not in path.parts
+    return inside and not any(odd in name for odd in "\\:\0") and name != MANIFEST
+
+
+def _ensure_keepable(name: str) -> None:
+    if not _is_plain(name):
+        raise StorageError(
+            f"the file {name!r} cannot be kept in a bundle",
+            why=f"{MANIFEST} is the bundle's own" if name == MANIFEST else "its name means something else elsewhere",
+            mend="rename it, or leave it out of bundle.include",
+            code="bundle-path",
+        )
 
 
 def _ensure_inside(digest: str, name: str) -> None:
-    """Refuse a name that could lead out of the bundle, or that another system reads in another way."""
-    path = PurePosixPath(name)
-    plain = name and path.as_posix() == name and not path.is_absolute() and ".." not in path.parts
-    if not plain or "\\" in name or ":" in name or "\0" in name or name == MANIFEST:
+    if not _is_plain(name):
         raise _refused(digest, f"its manifest names the file {name!r}", code="bundle-path")
 
 
@@ -176,7 +213,11 @@ def _ensure_exactly(digest: str, folder: Path, names: set[str]) -> None:
 
 
 def _verify(bundle: Bundle, name: str, described: Mapping[str, object]) -> None:
-    if _described(bundle.folder / name) != described:
+    try:
+        now = _described(bundle.folder / name)
+    except OSError as error:
+        raise _unreadable(bundle.digest, name, error) from error
+    if now != described:
         raise _refused(bundle.digest, f"{name} has been changed", code="bundle-changed")
 
 
@@ -196,6 +237,10 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _unreadable(digest: str, name: str, error: OSError) -> BundleError:
+    return _refused(digest, f"{name} cannot be read: {error.strerror}", code="bundle-missing-file")
 
 
 def _refused(digest: str, why: str, *, code: str, mend: str = "") -> BundleError:
