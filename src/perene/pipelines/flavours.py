@@ -7,6 +7,7 @@ those of a verified bundle are.
 from __future__ import annotations
 
 import pickle
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,13 @@ def revive(bundle: Bundle, modules: SnapshotModules) -> Any:
 
 
 def parameters_of(fitted: Any) -> dict[str, object]:
-    """The parameters that a fitted object tells of itself: plain values only."""
+    """The parameters that a fitted object tells of itself: plain values only, NaN and infinities as texts."""
     told: Any = {}
     if _is_booster(fitted):
         told = fitted.params
     elif callable(getattr(fitted, "get_params", None)):
         told = fitted.get_params(deep=True)
-    plain = {str(name): value for name, value in dict(told).items() if _is_plain(value)}
+    plain = {str(name): _in_json(value) for name, value in dict(told).items() if _is_plain(value)}
     return dict(sorted(plain.items()))
 
 
@@ -64,6 +65,12 @@ def _is_plain(value: object) -> bool:
     if isinstance(value, list | tuple):
         return len(value) <= 50 and all(isinstance(item, str | bool | int | float) for item in value)
     return value is None or isinstance(value, str | bool | int | float)
+
+
+def _in_json(value: Any) -> object:
+    if isinstance(value, list | tuple):
+        return [_in_json(item) for item in value]
+    return str(value) if isinstance(value, float) and not isfinite(value) else value
 
 
 def _is_booster(fitted: Any) -> bool:
