@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 
 import sqlalchemy as sa
@@ -66,28 +66,22 @@ class Sources:
                 told_again = sa.delete(source_day).where(table.model == model, table.day.between(first, last))
                 connection.execute(told_again.where(table.day.in_([day.day for day in days])))
                 connection.execute(sa.insert(source_day), [{"model": model, **asdict(day)} for day in days])
-            if aside:
-                connection.execute(sa.insert(quarantine), [asdict(part) for part in aside])
+            _set_aside(connection, aside)
 
     def set_aside(self, aside: Sequence[Quarantined]) -> None:
-        """Remember rows that were set aside."""
+        """Remember rows that were set aside; what a run that is tried again finds again is remembered once."""
         if aside:
             with self._database.write() as connection:
-                connection.execute(sa.insert(quarantine), [asdict(part) for part in aside])
+                _set_aside(connection, aside)
 
     def quarantined(self, model: str | None = None, *, run: int | None = None, limit: int = 100) -> list[Quarantined]:
         """What was set aside, newest first."""
         table = quarantine.c
-        query = sa.select(
-            table.model, table.run, table.origin, table.field, table.what, table.rows, table.sample, table.at
-        )
-        if model is not None:
-            query = query.where(table.model == model)
+        where = [] if model is None else [table.model == model]
         if run is not None:
-            query = query.where(table.run == run)
+            where.append(table.run == run)
         with self._database.read() as connection:
-            rows = connection.execute(query.order_by(table.id.desc()).limit(limit))
-            return [Quarantined(**row) for row in rows.mappings()]
+            return _quarantined(connection, *where, limit=limit)
 
 
 def quarantined(
@@ -100,3 +94,21 @@ def quarantined(
         )
         for bad in columns
     ]
+
+
+def _set_aside(connection: sa.Connection, aside: Sequence[Quarantined]) -> None:
+    table = quarantine.c
+    there: list[Quarantined] = []
+    for model, run, at in {(part.model, part.run, part.at) for part in aside}:
+        there += _quarantined(connection, table.model == model, table.run.is_not_distinct_from(run), table.at == at)
+    new = [asdict(part) for part in aside if part not in there]
+    if new:
+        connection.execute(sa.insert(quarantine), new)
+
+
+def _quarantined(
+    connection: sa.Connection, *where: sa.ColumnElement[bool], limit: int | None = None
+) -> list[Quarantined]:
+    columns = [quarantine.c[field.name] for field in fields(Quarantined)]
+    rows = connection.execute(sa.select(*columns).where(*where).order_by(quarantine.c.id.desc()).limit(limit))
+    return [Quarantined(**row) for row in rows.mappings()]

@@ -125,16 +125,17 @@ class Bench:
         lines = self.lake.scan(self.model.name, Log.EXAMPLES, columns=columns)
         return lines.sort("ingest", "event_at", "key").collect()
 
-    def predict(self, rows: pl.DataFrame, ids: list[str], *, source: str, role: str = "champion") -> None:
-        """Log predictions of these trips."""
+    def predict(self, rows: pl.DataFrame, ids: list[str], *, source: str, made_at: datetime | None = None) -> None:
+        """Log predictions of these trips, made an hour before each when it is not said."""
+        made = rows["starts"] - timedelta(hours=1) if made_at is None else [made_at] * rows.height
         request = rows.select("rider", "starts", "miles", note=pl.lit(None, dtype=pl.String))
         self.predictions.append(
             self.model,
             pl.DataFrame(
                 {
                     "prediction_id": ids, "key": keys(rows, ["rider"]), "event_at": rows["starts"],
-                    "predicted_at": rows["starts"] - timedelta(hours=1), "recorded_at": rows["starts"],
-                    "role": [role] * len(ids), "model_version": [1] * len(ids), "request": request.to_struct(),
+                    "predicted_at": pl.Series(made, dtype=INSTANT), "recorded_at": rows["starts"],
+                    "role": ["champion"] * len(ids), "model_version": [1] * len(ids), "request": request.to_struct(),
                     "raw": [0.5] * len(ids), "final": [0.5] * len(ids), "day": rows["starts"].dt.date(),
                 }
             ),
