@@ -13,13 +13,14 @@ import builtins
 import importlib
 import io
 import itertools
-import os
 import pickle
 import shutil
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import resolve_name
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -35,9 +36,10 @@ _numbers = itertools.count(1)
 
 
 def snapshot(project: Path, include: Sequence[str], to: Path) -> str:
-    """Copy a project's Python files, the small data files of the folders that hold them, and what ``include`` (globs) names.
+    """Copy a project's Python files, the small data files of the folders that hold them, and what ``include`` names.
 
-    Hidden folders and virtual environments are left out. Links are copied as what they lead to.
+    ``include`` are globs. Hidden files and folders, virtual environments and the like are left out, unless a pattern
+    names them. Links are copied as what they lead to.
 
     Returns:
         The digest of the code: of the paths and contents of all files.
@@ -55,9 +57,11 @@ def snapshot(project: Path, include: Sequence[str], to: Path) -> str:
 
 
 def imported_packages(project: Path) -> list[str]:
-    """The modules from elsewhere, but the standard library, that a project's files import, at the top or in functions."""
-    own, found = set(_tops(project)), set[str]()
-    for file in (path for path in _files(project) if path.suffix == ".py"):
+    """The modules that a project's files import, at the top or in functions: neither its own nor Python's."""
+    files = [path for path in _files(project) if path.suffix == ".py"]
+    own = {path.relative_to(project).parts[0].removesuffix(".py") for path in files}
+    found = set[str]()
+    for file in files:
         try:
             tree = ast.parse(file.read_bytes())
         except (SyntaxError, ValueError):
@@ -80,15 +84,16 @@ class SnapshotModules:
     """
 
     def __init__(self, folder: Path, digest: str, *, roots: Sequence[str] = ("",)) -> None:
-        self._roots = [str(folder / root) for root in roots]
+        self._roots = [str(folder / root) for root in roots if (folder / root).is_dir()]
         self._tops = {top for root in self._roots for top in _tops(Path(root))}
         self.package = f"{_PREFIX}{digest[:12]}_{next(_numbers)}"
+        self._modules = {self.package: ModuleType(self.package)}
+        self._modules[self.package].__path__ = self._roots
         self._enter()
 
     def import_module(self, name: str) -> ModuleType:
         """Import a module of the snapshot by the name that it has in the project."""
-        if self.package not in sys.modules:
-            self._enter()
+        self._enter()
         return importlib.import_module(f"{self.package}.{name}")
 
     def has(self, name: str) -> bool:
@@ -96,22 +101,26 @@ class SnapshotModules:
         return name.partition(".")[0] in self._tops
 
     def unpickle(self, content: bytes) -> Any:
-        """Read a pickle, whose classes and functions of project modules are the snapshot's. It runs code: verify it first."""
+        """Read a pickle; classes and functions of project modules are the snapshot's.
+
+        It may have been written where the project, or any snapshot of it, was loaded. It runs code: verify it first.
+        """
         return _Unpickler(io.BytesIO(content), self).load()
 
     def forget(self) -> None:
-        """Take the modules out of ``sys.modules``. What still refers to them goes on working."""
+        """Take the modules out of ``sys.modules``. What still refers to them goes on working, its lazy imports too."""
         _finder.loaded.pop(self.package, None)
-        for name in [name for name in sys.modules if name == self.package or name.startswith(f"{self.package}.")]:
-            del sys.modules[name]
+        mine = [name for name in sys.modules if name == self.package or name.startswith(f"{self.package}.")]
+        self._modules |= {name: sys.modules.pop(name) for name in mine}
 
     def _enter(self) -> None:
-        package = ModuleType(self.package)
-        package.__path__ = self._roots
+        """Be in ``sys.modules``: at first, and again where forgotten code imports something."""
+        if self.package in sys.modules:
+            return
         if _finder not in sys.meta_path:
             sys.meta_path.insert(0, _finder)
         _finder.loaded[self.package] = self._builtins()
-        sys.modules[self.package] = package
+        sys.modules.update(self._modules)
 
     def _builtins(self) -> dict[str, Any]:
         return vars(builtins) | {"__import__": self._import}
@@ -125,6 +134,7 @@ class SnapshotModules:
         level: int = 0,
     ) -> ModuleType:
         """What the snapshot's import statements call."""
+        self._enter()
         if level == 0 and self.has(name):
             self.import_module(name)
             if not fromlist:
@@ -139,9 +149,8 @@ class SnapshotModules:
         return own
 
     def _import_by_name(self, name: str, package: str | None = None) -> ModuleType:
-        if not name.startswith(".") and self.has(name):
-            return self.import_module(name)
-        return importlib.import_module(name, package)
+        whole = resolve_name(name, package)
+        return self.import_module(whole) if self.has(whole) else importlib.import_module(whole)
 
 
 class _Unpickler(pickle.Unpickler):
@@ -152,6 +161,8 @@ class _Unpickler(pickle.Unpickler):
         self._modules = modules
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
+        if module_name.startswith(_PREFIX):
+            module_name = module_name.partition(".")[2]
         if self._modules.has(module_name):
             self._modules.import_module(module_name)
             module_name = f"{self._modules.package}.{module_name}"
@@ -171,17 +182,19 @@ class _Finder(MetaPathFinder):
         own = self.loaded.get(fullname.partition(".")[0])
         if own is None:
             return None
-        for place in (Path(entry) / fullname.rpartition(".")[2] for entry in path or ()):
+        places = [Path(entry) / fullname.rpartition(".")[2] for entry in path or ()]
+        for place in places:
             file, package = place.with_suffix(".py"), place / "__init__.py"
             if package.is_file():
                 return _spec(fullname, package, own, inside=place)
             if file.is_file():
                 return _spec(fullname, file, own)
-            if place.is_dir():
-                folder = ModuleSpec(fullname, None, is_package=True)
-                folder.submodule_search_locations = [str(place)]
-                return folder
-        return None
+        folders = [str(place) for place in places if place.is_dir()]
+        if not folders:
+            return None
+        spec = ModuleSpec(fullname, None, is_package=True)
+        spec.submodule_search_locations = folders
+        return spec
 
 
 class _Loader(SourceFileLoader):
@@ -219,32 +232,65 @@ def _tops(folder: Path) -> Iterator[str]:
     for path in folder.iterdir():
         if path.suffix == ".py" and path.is_file():
             yield path.stem
-        elif path.name.isidentifier() and path.is_dir() and any(path.rglob("*.py")):
+        elif path.name.isidentifier() and path.is_dir() and _has_modules(path):
             yield path.name
 
 
-def _files(project: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(project):
-        folders[:] = sorted(name for name in folders if not _is_foreign(Path(place) / name))
-        here = [Path(place) / name for name in sorted(names) if not name.startswith(".")]
-        has_code = any(path.suffix == ".py" for path in here)
-        yield from (path for path in here if path.suffix == ".py" or (has_code and _is_data(path, project)))
+def _has_modules(folder: Path) -> bool:
+    """Whether a folder is a package. One without ``__init__.py`` gives way to an installed one, as everywhere."""
+    if (folder / "__init__.py").is_file():
+        return True
+    return any(folder.rglob("*.py")) and not _is_installed(folder.name)
+
+
+def _is_installed(name: str) -> bool:
+    """Whether Python or an installed package has a module of this name."""
+    spec = PathFinder.find_spec(name, [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    return name in sys.stdlib_module_names or (spec is not None and spec.origin is not None)
+
+
+def _files(project: Path, folder: Path | None = None, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """The files that belong to the code, of a folder and those below. ``above``: a link back to one would never end."""
+    folder = folder or project
+    above |= {folder.resolve()}
+    try:
+        here = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except PermissionError:
+        return  # nobody could import anything from there
+    files = [path for path in here if path.is_file()]
+    has_code = any(path.suffix == ".py" for path in files)
+    yield from (path for path in files if path.suffix == ".py" or (has_code and _is_data(path, project)))
+    for path in here:
+        if path.is_dir() and not _is_foreign(path) and path.resolve() not in above:
+            yield from _files(project, path, above)
 
 
 def _is_foreign(folder: Path) -> bool:
-    return folder.name.startswith(".") or folder.name in _NOT_CODE or (folder / "pyvenv.cfg").exists()
+    """Whether a folder holds what belongs to others: hidden ones, environments, caches."""
+    environment = (folder / "pyvenv.cfg").exists() or (folder / "conda-meta").exists()
+    return folder.name.startswith(".") or folder.name in _NOT_CODE or environment
 
 
 def _is_data(path: Path, project: Path) -> bool:
     """A small file beside code. Those of the project's own folder are settings and papers, which may hold secrets."""
-    return path.parent != project and path.suffix != ".pyc" and path.is_file() and path.stat().st_size <= SMALL
+    return path.parent != project and path.suffix != ".pyc" and path.stat().st_size <= SMALL
 
 
 def _included(project: Path, pattern: str) -> list[Path]:
-    if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
+    named = Path(pattern).parts
+    if Path(pattern).is_absolute() or ".." in named:
         raise DataError(f"bundle.include names {pattern!r}", why="it leads out of the project")
-    found = [path for path in project.glob(pattern) if path.is_file()]
-    found += [file for path in project.glob(pattern) if path.is_dir() for file in path.rglob("*") if file.is_file()]
-    if not found:
+    found = list(project.glob(pattern)) if named else []
+    found += [inner for path in found if path.is_dir() for inner in path.rglob("*")]
+    files = [path for path in found if path.is_file() and not _is_kept_out(path, project, named)]
+    if not files:
         raise DataError(f"bundle.include names {pattern!r}", why="it matches no file", mend="correct perene.toml")
-    return found
+    return files
+
+
+def _is_kept_out(path: Path, project: Path, named: Sequence[str]) -> bool:
+    """Whether a file is hidden, or lies in a foreign folder, and the pattern does not name that."""
+    folders = [folder for folder in path.parents if folder.is_relative_to(project) and folder != project]
+    if any(_is_foreign(folder) and folder.name not in named for folder in folders):
+        return True
+    return path.name.startswith(".") and not named[-1].startswith(".")
