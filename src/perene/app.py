@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from perene.monitoring.watch import watch_freshness
 from perene.pipelines.data import import_examples
 from perene.pipelines.drain import Logs
 from perene.pipelines.draining import bring_in
+from perene.pipelines.listing import Answers
 from perene.pipelines.predictor import Predictor, load_predictor
 from perene.pipelines.serving import serve_bulk
 from perene.pipelines.tracing import find_prediction, find_truth, traced
@@ -226,6 +227,13 @@ class App:
         raise NotFound(
             f"there is no prediction {prediction_id!r}", mend="perene prediction list MODEL shows the newest"
         )
+
+    def newest_predictions(
+        self, name: str, *, since: datetime | None = None, until: datetime | None = None, limit: int = 20
+    ) -> pl.DataFrame:
+        """A model's newest predictions, of events of [since, until), with what came true; see ``Answers.newest``."""
+        answers = Answers(lake=self.lake, predictions=self.predictions, truths=self.truths, journals=self.journals)
+        return answers.newest(self.model(name), since=since, until=until, limit=limit)
 
     def drained(self, patience: timedelta = timedelta(seconds=30)) -> bool:
         """Bring what servers answered so far into the log; whether all of it is there."""

@@ -54,8 +54,8 @@ def _columns(now: datetime) -> list[Column[Alert]]:
         Column(title="state", value=lambda a: a.state, text=lambda a: state(a.state), tone=lambda a: tone_of(a.state)),
         Column(title="model", value=lambda a: a.model),
         Column(title="rule", value=lambda a: a.rule),
-        Column(title="severity", value=lambda a: a.severity),
-        Column(title="first", value=lambda a: a.first_at, text=lambda a: ago(a.first_at, now)),
-        Column(title="times", value=lambda a: a.count, right=True),
+        Column(title="severity", value=lambda a: a.severity, spare=3),
+        Column(title="first", value=lambda a: a.first_at, text=lambda a: ago(a.first_at, now), spare=1),
+        Column(title="times", value=lambda a: a.count, right=True, spare=2),
         Column(title="what", value=lambda a: a.what),
     ]

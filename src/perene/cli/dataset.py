@@ -111,7 +111,7 @@ def verify_dataset(context: click.Context, model: str, wanted: int | None) -> No
         text = f"● {name} reads back the same: {counted(found.rows, 'row')}, digest {found.digest}"
     else:
         days = ", ".join(str(day) for day in verified.days)
-        text = f"✗ {name} is not what it was\n  then  {found.digest}\n  now   {verified.digest}\n  days  {days or '-'}"
+        text = f"✗ {name} is not what it was\n  then  {verified.then}\n  now   {verified.now}\n  days  {days or '-'}"
     door.out.done("dataset.verify", verified, text=text, id=f"{model}@{found.version}")
     if not verified.ok:
         context.exit(NEGATIVE)
@@ -145,20 +145,28 @@ def import_examples(door: Door, model: str, file: str, format: str | None) -> No
 
 
 def _found(door: Door, model: str, wanted: int | None) -> DatasetVersion:
-    datasets = door.app().datasets
-    return datasets.latest(model) if wanted is None else datasets.get(model, wanted)
+    from perene.errors import NotFound
+
+    app = door.app()
+    app.model(model)
+    found = app.datasets.latest(model) if wanted is None else app.datasets.get(model, wanted)
+    if found is None:
+        raise NotFound(f"{model} has no dataset yet", why="a run makes one", mend=f"perene train {model}")
+    return found
 
 
 def _columns(now: datetime) -> list[Column[DatasetVersion]]:
     return [
         Column(title="model", value=lambda d: d.model),
         Column(title="version", value=lambda d: d.version, text=lambda d: version(d.version)),
-        Column(title="from", value=lambda d: d.since, text=lambda d: instant(d.since)[:10]),
-        Column(title="until", value=lambda d: d.until, text=lambda d: instant(d.until)[:10]),
+        Column(title="from", value=lambda d: d.since, text=lambda d: instant(d.since)[:10], spare=2),
+        Column(title="until", value=lambda d: d.until, text=lambda d: instant(d.until)[:10], spare=1),
         Column(title="train rows", value=lambda d: d.train_rows, text=lambda d: f"{d.train_rows:,}", right=True),
         Column(title="test rows", value=lambda d: d.test_rows, text=lambda d: f"{d.test_rows:,}", right=True),
-        Column(title="added", value=lambda d: d.changes.added, text=lambda d: f"{d.changes.added:,}", right=True),
-        Column(title="gone", value=lambda d: d.changes.gone, text=lambda d: f"{d.changes.gone:,}", right=True),
+        Column(
+            title="added", value=lambda d: d.changes.added, text=lambda d: f"{d.changes.added:,}", right=True, spare=3
+        ),
+        Column(title="gone", value=lambda d: d.changes.gone, text=lambda d: f"{d.changes.gone:,}", right=True, spare=3),
         Column(title="made", value=lambda d: d.created_at, text=lambda d: ago(d.created_at, now)),
-        Column(title="digest", value=lambda d: d.digest, text=lambda d: d.digest[:12]),
+        Column(title="digest", value=lambda d: d.digest, text=lambda d: d.digest[:12], spare=4),
     ]

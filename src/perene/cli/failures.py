@@ -11,7 +11,7 @@ from typing import TextIO
 import click
 
 from perene import errors
-from perene.cli.terminal import is_coloured, paint
+from perene.cli.terminal import columns_of_terminal, folded, is_coloured, is_terminal, paint
 
 FAILED, USAGE, NEGATIVE, FORBIDDEN, MISSING, PENDING, INTERRUPTED = 1, 2, 3, 4, 5, 8, 130
 
@@ -54,10 +54,14 @@ class Report:
         coloured = colour and is_coloured(stream)
         stream.write(f"{paint(f'error[{self.code}]', 'bad', coloured=coloured)}: {self.what}\n")
         for name, texts in (("why", [self.why]), ("seen", self.seen), ("mend", [self.mend])):
-            lines = [line for text in texts for line in text.splitlines()]
+            lines = [line for text in texts for part in text.splitlines() for line in _fitting(part, stream)]
             for label, line in zip([name, *[""] * len(lines)], lines, strict=False):
                 stream.write(f"  {paint(f'{label:4}', 'faint', coloured=coloured)}  {line}\n".rstrip() + "\n")
         stream.write(self.traceback)
+
+
+def _fitting(line: str, stream: TextIO) -> list[str]:
+    return folded(line, max(columns_of_terminal() - 8, 30)) if is_terminal(stream) else [line]
 
 
 def report_of(error: BaseException) -> Report:

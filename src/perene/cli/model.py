@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +12,7 @@ from perene.cli.door import Door
 from perene.cli.options import limit_option, model_argument, why_option
 from perene.cli.output import Column
 from perene.cli.verbs import Noun, Verb
-from perene.cli.words import counted, instant, number, size, version
+from perene.cli.words import counted, instant, size, span, version
 
 if TYPE_CHECKING:
     from perene.app import App
@@ -36,13 +36,18 @@ def command() -> None:
 def list_models(door: Door) -> None:
     """List models, with the version that is live."""
     app = door.app()
+    models = app.models.list()
+    since = {model.name: _live_since(app, model.name) for model in models}
     columns: list[Column[RegisteredModel]] = [
         Column(title="model", value=lambda m: m.name),
         Column(title="live", value=lambda m: m.champion, text=lambda m: version(m.champion)),
-        Column(title="since", value=lambda m: m.created_at, text=lambda m: instant(m.created_at)),
-        Column(title="hold", value=lambda m: m.held_why, text=lambda m: f"◐ {m.held_why}" if m.held_at else "-"),
+        Column(title="since", value=lambda m: since[m.name], text=lambda m: instant(since[m.name])),
+        Column(title="hold", value=lambda m: m.held_why, text=lambda m: f"‖ {m.held_why}" if m.held_at else "-"),
     ]
-    door.out.table("model.list", app.models.list(), columns=columns, id_of=lambda m: m.name, empty="no models yet")
+    data = [{**asdict(model), "live_since": since[model.name]} for model in models]
+    door.out.table(
+        "model.list", models, columns=columns, id_of=lambda m: m.name, empty="no models: perene init", data=data
+    )
 
 
 @command.command(
@@ -161,12 +166,17 @@ def _events(app: App, model: str) -> list[_Event]:
     return sorted([*reversed(ledger), *holds], key=lambda event: event.at, reverse=True)
 
 
+def _live_since(app: App, model: str) -> datetime | None:
+    """When the version that is live went live."""
+    return next((period.since for period in app.releases.history(model) if period.until is None), None)
+
+
 def _of_version(made: ModelVersion) -> list[tuple[str, object]]:
     return [
         ("version", f"{version(made.version)}, made {instant(made.created_at)} by run {made.run or '-'}"),
         ("learnt from", f"{counted(made.rows, 'row')} of dataset {version(made.dataset)}"),
         ("window", f"{instant(made.trained_from)} → {instant(made.trained_until)}"),
-        ("training", f"{number(made.seconds, 's')}, {size(made.peak_memory)}, seed {made.seed}"),
+        ("training", f"{span(timedelta(seconds=made.seconds))}, {size(made.peak_memory)}, seed {made.seed}"),
         ("parameters", ", ".join(f"{name}={value}" for name, value in made.parameters.items()) or "-"),
         ("commit", made.git_commit or "-"),
         ("bundle", made.bundle),

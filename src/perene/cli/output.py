@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TextIO, TypeVar
 
-from perene.cli.terminal import columns_of_terminal, cut, is_coloured, is_terminal, one_line, paint, width_of
+from perene.cli.terminal import columns_of_terminal, cut, folded, is_coloured, is_terminal, one_line, paint, width_of
 
 T = TypeVar("T")
+_LEAST_LAST = 20  # columns that the last one of a table has at least; the rest is cut
 
 
 class Mode(Enum):
@@ -29,7 +30,8 @@ class Mode(Enum):
 class Column(Generic[T]):
     """One column of a table.
 
-    ``value`` is exact, for machines; ``text`` short, for people (default: the value); ``tone`` its colour.
+    ``value`` is exact, for machines; ``text`` short, for people (default: the value); ``tone`` its colour. ``spare``
+    columns are left out on a terminal that is too narrow, those with the highest number first.
     """
 
     title: str
@@ -37,6 +39,7 @@ class Column(Generic[T]):
     text: Callable[[T], str] | None = None
     tone: Callable[[T], str] | None = None
     right: bool = False
+    spare: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +88,7 @@ class Output:
             case Mode.HUMAN:
                 wide = max((width_of(name) for name, _ in fields), default=0)
                 for name, value in fields:
-                    lines = [one_line(line) for line in str(value).splitlines()] or ["-"]
+                    lines = self._folded(str(value), beside=wide + 2) or ["-"]
                     label = paint(f"{name:{wide}}", "faint", coloured=self.coloured)
                     self._lines([f"{label}  {lines[0]}", *(f"{'':{wide}}  {line}" for line in lines[1:])])
 
@@ -115,11 +118,15 @@ class Output:
         self.err.write(f"{text}\n")
         self.err.flush()
 
+    def _folded(self, text: str, *, beside: int) -> list[str]:
+        lines = [one_line(line) for line in text.splitlines()]
+        return [part for line in lines for part in folded(line, max(self.width - beside, 30))]
+
     def _aligned(self, rows: Sequence[T], columns: Sequence[Column[T]]) -> list[str]:
-        cells = [[one_line((column.text or _short(column.value))(row)) or "-" for column in columns] for row in rows]
+        columns, cells = self._fitting(rows, columns)
         titles = [column.title.upper() for column in columns]
-        wide = [max(map(width_of, column)) for column in zip(titles, *cells, strict=True)]
-        wide[-1] = min(wide[-1], max(self.width - sum(wide[:-1]) - 2 * (len(wide) - 1), 20))
+        wide = _widths(titles, cells)
+        wide[-1] = min(wide[-1], max(self.width - sum(wide[:-1]) - 2 * (len(wide) - 1), _LEAST_LAST))
         head = "  ".join(_pad(t, w, right=c.right) for t, w, c in zip(titles, wide, columns, strict=True)).rstrip()
         lines = [paint(head, "faint", coloured=self.coloured)]
         for row, line in zip(rows, cells, strict=True):
@@ -129,6 +136,17 @@ class Output:
                 parts.append(paint(padded, column.tone(row), coloured=self.coloured) if column.tone else padded)
             lines.append("  ".join(parts).rstrip())
         return lines
+
+    def _fitting(self, rows: Sequence[T], columns: Sequence[Column[T]]) -> tuple[Sequence[Column[T]], list[list[str]]]:
+        """The columns that the terminal has room for, and their cells."""
+        while True:
+            cells = [[one_line((c.text or _short(c.value))(row)) or "-" for c in columns] for row in rows]
+            wide = _widths([column.title for column in columns], cells)
+            least = sum(wide[:-1]) + min(wide[-1], _LEAST_LAST) + 2 * (len(wide) - 1)
+            spare = max(column.spare for column in columns)
+            if least <= self.width or not spare:
+                return columns, cells
+            columns = [column for column in columns if column.spare < spare]
 
     def _json(self, kind: str, data: object) -> None:
         import json
@@ -151,6 +169,10 @@ def output_for(*, json: bool = False, ids: bool = False, no_colour: bool = False
         coloured=mode is Mode.HUMAN and not no_colour and is_coloured(sys.stdout),
         width=columns_of_terminal() if mode is Mode.HUMAN else 0,
     )
+
+
+def _widths(titles: Sequence[str], cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(width_of, column)) for column in zip(titles, *cells, strict=True)]
 
 
 def _pad(text: str, width: int, *, right: bool) -> str:

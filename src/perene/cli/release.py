@@ -10,13 +10,13 @@ from perene.cli.door import Door
 from perene.cli.options import limit_option, model_argument, model_if_given, why_option
 from perene.cli.output import Column
 from perene.cli.verbs import Noun, Verb
-from perene.cli.verdicts import verdict_fields
+from perene.cli.verdicts import unit_of, verdict_fields
 from perene.cli.words import ago, instant, state, tone_of, version
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from perene.records.release import Release
+    from perene.records.release import Release, ReleaseEvent
 
 _STATES = ("proposed", "waiting", "approved", "rejected", "superseded", "live", "replaced", "rolled back")
 _NUMBER = click.argument("number", metavar="N", type=int)
@@ -70,6 +70,8 @@ def show_release(door: Door, number: int) -> None:
     release = app.releases.get(number)
     events = app.releases.events(release.model, release=number)
     evaluation = app.evaluations.get(release.evaluation) if release.evaluation else None
+    reason = evaluation.verdict.reason if evaluation else ""
+    unit = unit_of(app.model(release.model), evaluation.verdict) if evaluation else None
     fields: list[tuple[str, object]] = [
         ("release", release.id),
         ("model", release.model),
@@ -77,8 +79,8 @@ def show_release(door: Door, number: int) -> None:
         ("state", state(release.state)),
         ("kind", release.kind),
         ("run", release.run or "-"),
-        *(verdict_fields(evaluation.verdict) if evaluation else []),
-        *((instant(event.at), f"{event.state} by {event.actor}: {event.why}") for event in events),
+        *(verdict_fields(evaluation.verdict, unit=unit) if evaluation else []),
+        ("ledger", "\n".join(_event(event, reason) for event in events)),
         ("bundle", release.bundle),
         ("dataset", release.dataset_digest),
     ]
@@ -159,13 +161,19 @@ def rollback_model(door: Door, model: str, wanted: int | None, dry_run: bool, wh
     door.out.next(f"perene model resume {model}   lets releases go on")
 
 
+def _event(event: ReleaseEvent, reason: str) -> str:
+    """A line of the ledger; a reason that is the verdict's is not said again."""
+    said = event.why.replace(reason, "").strip(": ;") if reason else event.why
+    return f"{instant(event.at)}  {event.state} by {event.actor}" + (f": {said}" if said else "")
+
+
 def _columns(now: datetime) -> list[Column[Release]]:
     return [
         Column(title="release", value=lambda r: r.id, right=True),
         Column(title="model", value=lambda r: r.model),
         Column(title="version", value=lambda r: r.version, text=lambda r: version(r.version)),
         Column(title="replaces", value=lambda r: r.replaces, text=lambda r: version(r.replaces)),
-        Column(title="kind", value=lambda r: r.kind),
+        Column(title="kind", value=lambda r: r.kind, spare=1),
         Column(title="state", value=lambda r: r.state, text=lambda r: state(r.state), tone=lambda r: tone_of(r.state)),
         Column(title="proposed", value=lambda r: r.created_at, text=lambda r: ago(r.created_at, now)),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ import click
 from perene.cli.door import Door
 from perene.cli.options import limit_option, model_if_given
 from perene.cli.output import Column
+from perene.cli.steps import made_by, took
 from perene.cli.verbs import Noun, Verb
 from perene.cli.words import ago, instant, span, state, tone_of
 
@@ -79,29 +81,29 @@ def _columns(now: datetime) -> list[Column[Run]]:
     return [
         Column(title="run", value=lambda r: r.id, right=True),
         Column(title="model", value=lambda r: r.model),
-        Column(title="trigger", value=lambda r: r.trigger),
+        Column(title="trigger", value=lambda r: r.trigger, spare=2),
         Column(title="due", value=lambda r: r.due_at, text=lambda r: ago(r.due_at, now)),
         Column(title="state", value=lambda r: r.state, text=lambda r: state(r.state), tone=lambda r: tone_of(r.state)),
-        Column(title="step", value=lambda r: r.steps[-1].name if r.steps else None),
+        Column(title="step", value=lambda r: r.steps[-1].name if r.steps else None, spare=1),
         Column(
             title="took",
             value=_took,
-            text=lambda r: f"{took:.1f} s" if (took := _took(r)) is not None else "-",
+            text=lambda r: span(_took(r)),
             right=True,
         ),
         Column(title="outcome", value=lambda r: r.outcome or (r.error or {}).get("what")),
     ]
 
 
-def _took(run: Run) -> float | None:
-    ended = [(step.ended_at - step.started_at).total_seconds() for step in run.steps if step.ended_at]
-    return sum(ended) if ended else None
+def _took(run: Run) -> timedelta | None:
+    ended = [step.ended_at - step.started_at for step in run.steps if step.ended_at]
+    return sum(ended, timedelta()) if ended else None
 
 
 def _step(step: Step) -> str:
-    took = f"  {span(step.ended_at - step.started_at)}" if step.ended_at else ""
-    again = f"  attempt {step.attempt}" if step.attempt > 1 else ""
-    return f"{state(step.state)}{took}{again}"
+    again = f"attempt {step.attempt}" if step.attempt > 1 else ""
+    parts = (f"{state(step.state):11}", f"{took(step):>6}", again, made_by(step))
+    return "  ".join(part for part in parts if part)
 
 
 def _error(error: Mapping[str, object] | None) -> list[tuple[str, object]]:

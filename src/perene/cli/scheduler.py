@@ -7,7 +7,8 @@ import click
 from perene.cli.door import Door
 from perene.cli.verbs import Verb
 
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 1.0  # sooner than the clock of a replay runs down
+_ACTOR = "scheduler"
 
 
 @click.command(
@@ -24,7 +25,8 @@ LOOK_EVERY_S = 1.0
 def command(door: Door, once: bool) -> None:
     """Create the runs that are due, as time goes on.
 
-    Any number may run: a run is created once.
+    Any number may run: a run is created once. In a project that was replayed, time goes on while one runs, at
+    time.speed of perene.toml, and stands while none does.
     """
     from perene.cli.children import end_with_parent
     from perene.cli.logs import log_to_stderr
@@ -33,9 +35,12 @@ def command(door: Door, once: bool) -> None:
     log_to_stderr()
     end_with_parent()
     app = door.app()
+    if once:
+        app.schedule()
+        return
     with Stopping() as stopping:
         while not stopping.asked:
+            app.time.run(app.settings.speed, actor=_ACTOR, why="the scheduler runs")
             app.schedule()
-            if once:
-                return
             stopping.wait(LOOK_EVERY_S)
+        app.time.run(0.0, actor=_ACTOR, why="the scheduler was asked to stop")

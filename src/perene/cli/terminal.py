@@ -52,6 +52,15 @@ def cut(text: str, width: int) -> str:
     return kept.rstrip() + "…"
 
 
+def folded(text: str, width: int) -> list[str]:
+    """The text in lines of at most a width, broken between words; a word that is longer is left whole."""
+    if width_of(text) <= width:
+        return [text]
+    import textwrap
+
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+
 def columns_of_terminal() -> int:
     """The width of the terminal in columns (COLUMNS, else what the terminal says, else 80)."""
     return shutil.get_terminal_size().columns

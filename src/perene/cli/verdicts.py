@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from perene.cli.words import counted, number, state
+from perene.cli.words import between, counted, number, state
 
 if TYPE_CHECKING:
+    from perene.definition.model import Model
     from perene.records.verdict import Verdict
 
 
-def verdict_fields(verdict: Verdict) -> list[tuple[str, object]]:
+def verdict_fields(verdict: Verdict, *, unit: str | None = None) -> list[tuple[str, object]]:
     """What the gate said, the numbers that it rests on, and on how much."""
-    fields: list[tuple[str, object]] = [
-        ("verdict", f"{state(verdict.decision)}: {verdict.reason}"),
-        (
-            verdict.metric,
-            f"{number(verdict.candidate_score)} against {number(verdict.champion_score)} ({verdict.against})",
-        ),
-    ]
+    fields: list[tuple[str, object]] = [("verdict", f"{state(verdict.decision)}: {verdict.reason}")]
+    if verdict.candidate_score is not None:
+        other = f" against {number(verdict.champion_score, unit)} of the {verdict.against}"
+        scored = number(verdict.candidate_score, unit) + (other if verdict.champion_score is not None else "")
+        fields.append((verdict.metric, scored))
     if verdict.difference is not None:
-        bounds = f"{number(verdict.lower)} … {number(verdict.upper)}"
-        fields.append(
-            ("difference", f"{number(verdict.difference)}, between {bounds}; margin {number(verdict.margin)}")
-        )
+        found = between(verdict.difference, verdict.lower, verdict.upper, unit, signed=True)
+        allowed = f", allowed {number(verdict.margin, unit)}" if verdict.margin is not None else ""
+        fields.append(("difference", f"{found}{allowed}; below 0 is better"))
     judged = f"{counted(verdict.rows, 'row')} of {counted(verdict.days, 'day')}"
     more = f"; {counted(verdict.days_needed, 'day')} would decide" if verdict.days_needed else ""
     fields.append(("judged on", judged + more))
     if verdict.released_on_deadline:
         fields.append(("deadline", "released because the live version was past its limit, and it was not worse"))
     return fields
+
+
+def unit_of(model: Model, verdict: Verdict) -> str | None:
+    """The unit of a verdict's metric, where the project still judges by it."""
+    return model.gate_metric.unit if model.gate_metric.name == verdict.metric else None

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from math import floor, log10
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perene.records.status import Estimate
 
 _STATES = {
     # freshness and health
     "fresh": ("●", "good"),
     "ageing": ("◐", "warn"),
     "stale": ("○", "bad"),
-    "untrained": ("○", "faint"),
-    "unknown": ("○", "faint"),
+    "unknown": ("?", "faint"),
+    "exempt": ("●", "faint"),
+    "healthy": ("●", "good"),
+    "progressing": ("◐", "warn"),
+    "degraded": ("✗", "bad"),
+    "suspended": ("‖", "warn"),
+    # the version that shall be live against those that servers run
+    "in step": ("●", "good"),
+    "rolling out": ("◐", "warn"),
+    "out of step": ("✗", "bad"),
+    "waiting for review": ("◐", "warn"),
+    "held": ("‖", "warn"),
+    "nothing live": ("?", "faint"),
     # runs
     "queued": ("○", "faint"),
     "running": ("◐", "warn"),
@@ -49,15 +65,17 @@ def tone_of(word: str) -> str:
 
 
 def instant(at: datetime | None) -> str:
-    """An instant in UTC to the minute, as ``2013-03-01 06:00``."""
-    return "-" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+    """An instant to the minute, as ``2013-03-01 06:00Z``; Z says that it is UTC."""
+    return "-" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
 def span(value: timedelta | None) -> str:
-    """A span in the unit that says it best, as ``1.4 s``, ``15 m``, ``40 h`` or ``3 d``."""
+    """A span in the unit that says it best, as ``20 ms``, ``1.4 s``, ``15 m``, ``40 h`` or ``3 d``."""
     if value is None:
         return "-"
     seconds = value.total_seconds()
+    if 0 < abs(seconds) < 0.1:
+        return f"{seconds * 1000:.0f} ms"
     for size, unit, until in ((1, "s", 90), (60, "m", 90 * 60), (3600, "h", 72 * 3600)):
         if abs(seconds) < until:
             shown = f"{seconds / size:.1f}" if size == 1 and abs(seconds) < 10 else f"{seconds / size:.0f}"
@@ -78,6 +96,22 @@ def number(value: float | None, unit: str | None = None) -> str:
         return "-"
     shown = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
     return f"{shown} {unit}" if unit else shown
+
+
+def estimate(found: Estimate | None, unit: str | None = None, *, signed: bool = False) -> str:
+    """An estimate with its 95 % interval, as ``3.90 (3.72 … 4.08) min``."""
+    return "-" if found is None else between(found.value, found.lower, found.upper, unit, signed=signed)
+
+
+def between(
+    value: float, lower: float | None, upper: float | None, unit: str | None = None, *, signed: bool = False
+) -> str:
+    """A number with its bounds, to the digits that these allow."""
+    if lower is None or upper is None or lower == upper:
+        return number(value, unit)
+    decimals = min(max(1 - floor(log10((upper - lower) / 2)), 0), 6)
+    shown, low, high = (f"{x:{'+' if signed else ''},.{decimals}f}" for x in (value, lower, upper))
+    return f"{shown} ({low} … {high})" + (f" {unit}" if unit else "")
 
 
 def share(value: float | None) -> str:
