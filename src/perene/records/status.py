@@ -57,7 +57,7 @@ class Freshness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A number with its two-sided 95 % interval, clustered by day; the bounds are None where a single day gives none."""
+    """A number with its two-sided 95 % interval, clustered by day; a single day gives no bounds (None)."""
 
     value: float
     lower: float | None
@@ -70,9 +70,9 @@ class Estimate:
 class Bias:
     """How far predictions lie above what happened, on average; 0 is right.
 
-    ``observed`` is mean(prediction) - mean(label) over rows whose labels have had their wait. ``against_training`` takes the
-    mean of the training labels of the version that answered instead, over all rows: it needs no labels, and the season
-    moves it too. Both are None where nothing could be measured.
+    ``observed`` is mean(prediction) - mean(label) over rows whose labels have had their wait. ``against_training``
+    takes instead the mean of the training labels of the version that answered, over all rows: it needs no labels, and
+    the season moves it too. Both are None where nothing could be measured.
     """
 
     observed: Estimate | None
@@ -85,9 +85,10 @@ class Bias:
 class ModelStatus:
     """Everything that one line of ``perene status`` says.
 
-    ``validated`` is the score that the live version had on its test rows, ``live_score`` that of the answers of the last
-    ``test_on`` of rows whose labels have had their wait, ``coverage`` the share of these that have one. ``reasons``
-    explain ``health``, the gravest first. ``waiting`` counts releases that wait for review.
+    ``validated`` is the score that the live version had on its test rows, ``live_score`` that of what was answered
+    about the last ``test_on`` whose labels have had their wait (by whichever version was live), ``coverage`` the share
+    of these rows that have a label. ``reasons`` explain ``health``, the gravest first. ``waiting`` counts releases that
+    wait for review.
     """
 
     model: str

@@ -1,0 +1,248 @@
+"""The quality of what was answered, and of what another version would have answered to the same requests.
+
+Everything comes from the prediction log joined with the ground truth, as it was known at a project time. Only rows
+whose labels have had their wait count: those that come early are not like the others. Of a metric per row sums per day
+are kept, so memory does not grow with the rows; one of all rows together keeps the labels and outputs of its period.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+
+from perene.definition.hooks import Hook
+from perene.definition.model import Model
+from perene.monitoring.answers import days_of, is_scorable, raw_output, read_answers, rows_of
+from perene.monitoring.bias import BiasTally, LabelMeans, has_bias, training_means
+from perene.monitoring.estimates import of_days
+from perene.monitoring.periods import Period, spans
+from perene.monitoring.scoring import Labelled, metrics_of, needs, score, score_whole, together
+from perene.pipelines.predictor import Predictor
+from perene.records.status import Bias, Estimate
+from perene.repositories.predictions import Predictions
+from perene.statistics.intervals import Days, Mask, Sums, Values, day_sums
+
+_NO_ROWS = np.zeros(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricQuality:
+    """One metric of a period's answers, in its own direction (``better``: lower or higher).
+
+    ``rescored`` is the other version's on the same rows, ``difference`` that of the answers minus it. None where it is
+    no number: no rows, or one class only.
+    """
+
+    name: str
+    better: str
+    unit: str | None
+    live: Estimate | None
+    rescored: Estimate | None = None
+    difference: Estimate | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodQuality:
+    """The answers about events of [since, until).
+
+    ``mature`` of those ``answered`` have had the wait of their label, ``labelled`` of these have one, and of these
+    ``unscored`` are left out of the metrics, because their output (or label) is no number. ``coverage`` is the share of
+    mature ones with a label.
+    """
+
+    since: datetime
+    until: datetime
+    answered: int
+    mature: int
+    labelled: int
+    unscored: int
+    coverage: float | None
+    metrics: tuple[MetricQuality, ...]
+    bias: Bias | None
+
+    def metric(self, name: str) -> MetricQuality | None:
+        """One metric by its name; None when it was not measured."""
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+
+def measure_quality(
+    model: Model,
+    predictions: Predictions,
+    periods: Sequence[Period],
+    *,
+    as_of: datetime,
+    metrics: Sequence[str] | None = None,
+    rescore: Predictor | None = None,
+    means: LabelMeans | None = None,
+) -> list[PeriodQuality]:
+    """The quality of the live answers in each period, in the order given; periods may overlap.
+
+    Args:
+        model: the project's declaration, whose metrics are measured on raw output.
+        predictions: the log; what servers have not drained yet is not in it.
+        periods: by event time.
+        as_of: project time: what was known then, of rows whose labels had had their wait.
+        metrics: names of those to measure; None for all, declared or built in.
+        rescore: a version to predict the same logged requests with. Each is predicted once.
+        means: gives the training labels' mean of a version, for the bias against it.
+
+    Raises:
+        DataError: a metric failed.
+    """
+    hooks = metrics_of(model, metrics)
+    tallies = [_Tally(period, hooks, has_bias(model)) for period in periods]
+    wants_rows = rescore is not None or needs(hooks, "rows") or needs(hooks, "x")
+    more = ("request",) if wants_rows else ()
+    for frame in read_answers(model, predictions, spans(periods), as_of=as_of, more=more):
+        if frame.is_empty():
+            continue
+        part = _part(model, frame, hooks, rescore=rescore, means=means)
+        for tally in tallies:
+            tally.add(part)
+    return [tally.quality() for tally in tallies]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """Some days of answers: columns over all of them, ``labelled`` and ``values`` over those of ``scored`` only."""
+
+    at: pl.Series
+    day: Days
+    raw: Values
+    mature: Mask
+    known: Mask  # mature, with a label
+    scored: Mask
+    labelled: Labelled
+    values: dict[str, tuple[Values, ...]]  # of each metric per row: of the live answers, and of the other version's
+    training_mean: Values
+
+
+def _part(
+    model: Model, frame: pl.DataFrame, hooks: Sequence[Hook], *, rescore: Predictor | None, means: LabelMeans | None
+) -> _Part:
+    raw = raw_output(model, frame["raw"])
+    mature = frame["mature"].to_numpy()
+    scored = mature & is_scorable(raw, frame["label"])
+    good = frame.filter(pl.Series(scored))
+    rows = rows_of(good["request"], model) if needs(hooks, "rows") or needs(hooks, "x") else None
+    labelled = Labelled(
+        day=days_of(good["event_at"]),
+        at=good["event_at"],
+        label=good["label"],
+        raw=raw[scored],
+        again=None if rescore is None else _rescored(rescore, good),
+        rows=rows,
+        x=model.compute_features(rows) if rows is not None and rows.height and needs(hooks, "x") else None,
+    )
+    said = [p for p in (labelled.raw, labelled.again) if p is not None]
+    return _Part(
+        at=frame["event_at"],
+        day=days_of(frame["event_at"]),
+        raw=raw,
+        mature=mature,
+        known=mature & frame["label"].is_not_null().to_numpy(),
+        scored=scored,
+        labelled=labelled,
+        values={hook.name: tuple(_by_row(hook, labelled, p) for p in said) for hook in hooks if not hook.whole},
+        training_mean=training_means(frame["model_version"], means),
+    )
+
+
+def _rescored(predictor: Predictor, answers: pl.DataFrame) -> Values:
+    if answers.is_empty():
+        return _NO_ROWS
+    return np.asarray(predictor.predict(rows_of(answers["request"], predictor.model)).raw)
+
+
+def _by_row(hook: Hook, labelled: Labelled, p: Values) -> Values:
+    return score(hook, labelled, p) if len(p) else _NO_ROWS
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What is kept of one period."""
+
+    period: Period
+    hooks: tuple[Hook, ...]
+    is_biased: bool
+    answered: int = 0
+    mature: int = 0
+    labelled: int = 0
+    scored: int = 0
+    sums: dict[str, list[Sums]] = field(default_factory=dict)
+    whole: list[Labelled] = field(default_factory=list)
+    bias: BiasTally = field(default_factory=BiasTally)
+
+    def add(self, part: _Part) -> None:
+        """Take the period's rows out of a part."""
+        inside = part.at.is_between(self.period.since, self.period.until, closed="left").to_numpy()
+        if not inside.any():
+            return
+        self.answered += int(inside.sum())
+        self.mature += int((inside & part.mature).sum())
+        self.labelled += int((inside & part.known).sum())
+        mine = inside[part.scored]
+        self.scored += int(mine.sum())
+        if self.is_biased:
+            self.bias.add_answers(part.day[inside], part.raw[inside], part.training_mean[inside])
+        if mine.any():
+            self._add_labelled(part, mine)
+
+    def _add_labelled(self, part: _Part, mine: Mask) -> None:
+        labelled = part.labelled.only(mine)
+        if self.is_biased:
+            self.bias.add_labelled(labelled.day, labelled.raw, labelled.label.cast(pl.Float64).to_numpy())
+        for name, values in part.values.items():
+            sums = day_sums(labelled.day, *(value[mine] for value in values))
+            self.sums.setdefault(name, []).append(sums)
+        if any(hook.whole for hook in self.hooks):
+            self.whole.append(labelled)
+
+    def quality(self) -> PeriodQuality:
+        """What it says together."""
+        rows = together(self.whole) if self.whole else None
+        return PeriodQuality(
+            since=self.period.since,
+            until=self.period.until,
+            answered=self.answered,
+            mature=self.mature,
+            labelled=self.labelled,
+            unscored=self.labelled - self.scored,
+            coverage=self.labelled / self.mature if self.mature else None,
+            metrics=tuple(
+                _whole_quality(hook, rows) if hook.whole else _row_quality(hook, self.sums.get(hook.name, ()))
+                for hook in self.hooks
+            ),
+            bias=self.bias.bias() if self.is_biased else None,
+        )
+
+
+def _row_quality(hook: Hook, sums: Sequence[Sums]) -> MetricQuality:
+    paired = bool(sums) and len(sums[0].sums) > 1
+    return MetricQuality(
+        name=hook.name,
+        better=hook.better,
+        unit=hook.unit,
+        live=of_days(sums),
+        rescored=of_days(sums, value=1) if paired else None,
+        difference=of_days(sums, value=0, minus=1) if paired else None,
+    )
+
+
+def _whole_quality(hook: Hook, rows: Labelled | None) -> MetricQuality:
+    if rows is None:
+        return MetricQuality(name=hook.name, better=hook.better, unit=hook.unit, live=None)
+    live = score_whole(hook, rows, rows.raw)
+    again = None if rows.again is None else score_whole(hook, rows, rows.again)
+    return MetricQuality(
+        name=hook.name,
+        better=hook.better,
+        unit=hook.unit,
+        live=live.estimate(),
+        rescored=None if again is None else again.estimate(),
+        difference=None if again is None else live.estimate(minus=again),
+    )
