@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from perene.clock import MachineClock
-from perene.errors import LostLease, NotAllowed, NotFound
+from perene.errors import Conflict, LostLease, NotAllowed, NotFound
 from perene.records.run import Run, RunState, Step
 from perene.repositories import Fence, audits, models
 from perene.storage import tables
@@ -38,34 +38,34 @@ class Runs:
         with self._database.write() as connection:
             models.lock_model(connection, model)
             known = _read(connection, *(_run.c[name] == value for name, value in cause.items()))
-            if known:
-                return known[0]
-            write = _run.insert().values(
-                **cause, created_at=created_at, actor=actor, state=RunState.QUEUED.value, attempt=0
-            )
-            id = connection.scalars(write.returning(_run.c.id)).one()
-            told = {"trigger": trigger, "run": id}
-            audits.record(connection, "run", f"model {model}", at=created_at, actor=actor, after=told)
-            return _one(connection, id)
+            return known[0] if known else _queue(connection, cause, created_at=created_at, actor=actor)
+
+    def create_next(
+        self, model: str, *, trigger: str, due_at: datetime, created_at: datetime, actor: str
+    ) -> Run | None:
+        """Queue a run, unless one of this trigger waits or works, or was due then or later; None, where it is so."""
+        cause = {"model": model, "trigger": trigger, "due_at": due_at}
+        mine = (_run.c.model == model) & (_run.c.trigger == trigger)
+        settled = mine & (_run.c.state.in_(_OPEN) | (_run.c.due_at >= due_at))
+        with self._database.write() as connection:
+            models.lock_model(connection, model)
+            if connection.scalar(sa.select(_run.c.id).where(settled).limit(1)) is not None:
+                return None
+            return _queue(connection, cause, created_at=created_at, actor=actor)
 
     def claim(self, owner: str, lease: timedelta, *, model: str | None = None) -> Run | None:
         """Take the run that comes next for the worker ``owner``; None when none waits.
 
         A run whose worker was silent for ``lease`` comes before those that are queued.
         """
-        now = self._machine()
+        asked_at = self._machine()  # a heartbeat may have waited for the database as long as this claim has to
         with self._database.write() as connection:
-            query = _claimable(now - lease)
+            query = _claimable(asked_at - lease)
             id = connection.scalar(query if model is None else query.where(_run.c.model == model))
             if id is None:
                 return None
-            taken = {
-                "state": RunState.RUNNING.value,
-                "owner": owner,
-                "heartbeat_at": now,
-                "attempt": _run.c.attempt + 1,
-            }
-            connection.execute(_run.update().where(_run.c.id == id).values(**taken))
+            taken = {"state": RunState.RUNNING.value, "owner": owner, "heartbeat_at": self._machine()}
+            connection.execute(_run.update().where(_run.c.id == id).values(**taken, attempt=_run.c.attempt + 1))
             return _one(connection, id)
 
     def heartbeat(self, run: Run) -> None:
@@ -77,27 +77,39 @@ class Runs:
         """Queue a claimed run again: its worker ends. Raises LostLease."""
         with self._database.write() as connection:
             _update(connection, run, state=RunState.QUEUED.value, owner=None)
+            _leave_step(connection, run.id, state=RunState.QUEUED, at=None)
 
     def fence(self, run: Run) -> Fence:
         """A check for the transactions of a run's effects: raises LostLease when its claim is lost."""
         return lambda connection: _hold(connection, run)
 
     def begin_step(self, run: Run, name: str) -> None:
-        """Record that a step begins. Raises LostLease."""
-        now = self._machine()
+        """Record that a step begins, perhaps again. Raises LostLease, and Conflict for one that has its result."""
         with self._database.write() as connection:
+            now = self._machine()
             _update(connection, run, heartbeat_at=now)
-            state = {"state": RunState.RUNNING.value, "attempt": run.attempt, "started_at": now, "ended_at": None}
+            begun = {"state": RunState.RUNNING.value, "attempt": run.attempt, "started_at": now, "ended_at": None}
             this = (_step.c.run == run.id) & (_step.c.name == name)
-            if not connection.execute(_step.update().where(this).values(**state, error=None)).rowcount:
-                connection.execute(_step.insert().values(run=run.id, name=name, **state))
+            known = connection.scalar(sa.select(_step.c.state).where(this))
+            if known == RunState.SUCCEEDED.value:
+                raise Conflict(f"the step {name} of run {run.id} has its result already")
+            if known is None:
+                connection.execute(_step.insert().values(run=run.id, name=name, **begun))
+            else:
+                connection.execute(_step.update().where(this).values(**begun))
 
     def finish_step(self, run: Run, name: str, result: Mapping[str, object], *, outcome: str | None = None) -> None:
-        """Record what a step gave (JSON), and the run's outcome when the step decided it. Raises LostLease."""
-        now = self._machine()
+        """Record what a step gave (JSON), and the run's outcome when the step decided it.
+
+        Raises LostLease, and Conflict for a step that is not begun, or has its result.
+        """
         with self._database.write() as connection:
+            now = self._machine()
             _update(connection, run, heartbeat_at=now, **({} if outcome is None else {"outcome": outcome}))
-            _end_step(connection, run, name, state=RunState.SUCCEEDED, at=now, result=dict(result))
+            done = {"state": RunState.SUCCEEDED.value, "ended_at": now, "result": dict(result)}
+            mine = _open_step(run.id, name) & (_step.c.attempt == run.attempt)
+            if not connection.execute(_step.update().where(mine).values(**done)).rowcount:
+                raise Conflict(f"the step {name} of run {run.id} is not at work")
 
     def succeed(self, run: Run) -> Run:
         """Record that every step is done. Raises LostLease."""
@@ -107,11 +119,12 @@ class Runs:
 
     def fail(self, run: Run, step: str | None, error: Mapping[str, object]) -> Run:
         """Record that a step (None: the run before any) failed, and the run with it. Raises LostLease."""
-        now = self._machine()
         with self._database.write() as connection:
+            now = self._machine()
             _update(connection, run, state=RunState.FAILED.value, outcome="failed", heartbeat_at=now, error=dict(error))
             if step is not None:
-                _end_step(connection, run, step, state=RunState.FAILED, at=now, error=dict(error))
+                connection.execute(_step.update().where(_open_step(run.id, step)).values(error=dict(error)))
+            _leave_step(connection, run.id, state=RunState.FAILED, at=now)
             return _one(connection, run.id)
 
     def cancel(self, id: int, *, actor: str, why: str = "", at: datetime) -> Run:
@@ -123,9 +136,10 @@ class Runs:
             connection.scalar(sa.select(_run.c.id).where(_run.c.id == id).with_for_update())
             run = _one(connection, id)
             if run.state.value not in _OPEN:
-                raise NotAllowed(f"run {id} cannot be cancelled", why=f"it has {run.state.value} already")
+                raise NotAllowed(f"run {id} cannot be cancelled", why=f"it has ended: {run.state.value}")
             off = {"state": RunState.CANCELLED.value, "outcome": "cancelled"}
             connection.execute(_run.update().where(_run.c.id == id).values(**off))
+            _leave_step(connection, id, state=RunState.CANCELLED, at=self._machine())
             audits.record(
                 connection, "cancel", f"run {id}", at=at, actor=actor, why=why, before={"state": run.state.value}
             )
@@ -156,6 +170,14 @@ class Runs:
             where.append(_run.c.state == state.value)
         with self._database.read() as connection:
             return _read(connection, *where, limit=limit)
+
+
+def _queue(connection: sa.Connection, cause: Mapping[str, object], *, created_at: datetime, actor: str) -> Run:
+    new = {**cause, "created_at": created_at, "actor": actor, "state": RunState.QUEUED.value, "attempt": 0}
+    id = connection.scalars(_run.insert().values(**new).returning(_run.c.id)).one()
+    told = {"trigger": cause["trigger"], "run": id}
+    audits.record(connection, "run", f"model {cause['model']}", at=created_at, actor=actor, after=told)
+    return _one(connection, id)
 
 
 def _claimable(silent_since: datetime) -> sa.Select[int]:
@@ -204,9 +226,15 @@ def _lost(connection: sa.Connection, run: Run) -> LostLease:
     return LostLease(f"run {run.id} is not attempt {run.attempt} of {run.owner} any more", why=why)
 
 
-def _end_step(connection: sa.Connection, run: Run, name: str, *, state: RunState, at: datetime, **what: object) -> None:
-    this = (_step.c.run == run.id) & (_step.c.name == name)
-    connection.execute(_step.update().where(this).values(state=state.value, ended_at=at, **what))
+def _open_step(run: int, name: str | None = None) -> sa.ColumnElement[bool]:
+    """The step that a run is in, if it is in one."""
+    at_work = (_step.c.run == run) & (_step.c.state == RunState.RUNNING.value)
+    return at_work if name is None else at_work & (_step.c.name == name)
+
+
+def _leave_step(connection: sa.Connection, run: int, *, state: RunState, at: datetime | None) -> None:
+    """The step that a run was in, if it was in one, works no more."""
+    connection.execute(_step.update().where(_open_step(run)).values(state=state.value, ended_at=at))
 
 
 def _one(connection: sa.Connection, id: int) -> Run:

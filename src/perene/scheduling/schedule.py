@@ -35,10 +35,13 @@ def next_due(every: timedelta | None, last: datetime | None, *, now: datetime) -
 
 
 def create_due(runs: Runs, every: Mapping[str, timedelta], *, now: datetime, actor: str = "scheduler") -> list[Run]:
-    """Create the runs that are due. A model whose scheduled run still waits or works gets no second one."""
+    """Create the runs that are due, and give them. A model whose scheduled run still waits or works gets no second one,
+    however many schedulers ask at once.
+    """
     at_work = runs.open_models(TRIGGER)
     free = {model: period for model, period in every.items() if model not in at_work}
-    return [
-        runs.create(model, trigger=TRIGGER, due_at=at, created_at=now, actor=actor)
+    made = (
+        runs.create_next(model, trigger=TRIGGER, due_at=at, created_at=now, actor=actor)
         for model, at in due(free, runs.last_due(TRIGGER), now=now).items()
-    ]
+    )
+    return [run for run in made if run is not None]
