@@ -172,7 +172,7 @@ class App:
         found = self._live(name) if version is None else self.models.version(name, version)
         if found.bundle not in self._predictors:
             while len(self._predictors) >= _KEPT_PREDICTORS:
-                del self._predictors[next(iter(self._predictors))]
+                self._predictors.pop(next(iter(self._predictors))).forget()
             self._predictors[found.bundle] = load_predictor(self.bundles, found)
         return self._predictors[found.bundle]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -44,8 +44,10 @@ class Predictor:
     """One version of a model, ready to answer.
 
     ``model`` is the declaration that the version's own code makes; ``baseline`` the constant prediction that its
-    training labels give.
+    training labels give. ``forget`` takes its modules out of the process; who still has it can go on asking it.
     """
+
+    forget: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(self, version: ModelVersion, model: Model, fitted: Any, baseline: Constant) -> None:
         self.version = version
@@ -101,7 +103,11 @@ def load_predictor(bundles: Bundles, version: ModelVersion) -> Predictor:
         BundleError: the bundle is not what the database says, or answers its probe rows differently here.
     """
     bundle = bundles.open(version.bundle)
-    modules = SnapshotModules(bundle.folder / CODE, bundle.digest)
+    modules = SnapshotModules(
+        bundle.folder / CODE,
+        bundle.digest,
+        read=lambda path: bundle.read(path.relative_to(bundle.folder).as_posix()),  # lazy imports are verified too
+    )
     try:
         model = declared_in(modules.import_module(bundle.manifest["module"]), version.model)
         told = bundle.manifest["baseline"]
@@ -111,7 +117,7 @@ def load_predictor(bundles: Bundles, version: ModelVersion) -> Predictor:
     except BaseException:
         modules.forget()
         raise
-    weakref.finalize(predictor, modules.forget)
+    predictor.forget = modules.forget
     return predictor
 
 

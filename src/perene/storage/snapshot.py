@@ -17,13 +17,13 @@ import pickle
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import resolve_name
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from perene.errors import DataError
 from perene.records.identity import digest_of
@@ -80,10 +80,19 @@ class SnapshotModules:
     ``roots`` are the folders in the snapshot from which imports start, as ``("", "src")``. Modules are read when they
     are first imported; no bytecode is written. ``importlib.import_module`` is replaced where the snapshot's code asks
     ``importlib`` for it; libraries that import by name (``importlib.resources.files("models")``) see the process's
-    modules instead, and should be given ``__name__`` or ``__file__``.
+    modules instead, and should be given ``__name__`` or ``__file__``. ``read`` gives the bytes of a file of the
+    snapshot, so that one that is imported late is verified too.
     """
 
-    def __init__(self, folder: Path, digest: str, *, roots: Sequence[str] = ("",)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        digest: str,
+        *,
+        roots: Sequence[str] = ("",),
+        read: Callable[[Path], bytes] = Path.read_bytes,
+    ) -> None:
+        self._read = read
         self._roots = [str(folder / root) for root in roots if (folder / root).is_dir()]
         self._tops = {top for root in self._roots for top in _tops(Path(root))}
         self.package = f"{_PREFIX}{digest[:12]}_{next(_numbers)}"
@@ -119,11 +128,8 @@ class SnapshotModules:
             return
         if _finder not in sys.meta_path:
             sys.meta_path.insert(0, _finder)
-        _finder.loaded[self.package] = self._builtins()
+        _finder.loaded[self.package] = _Source(vars(builtins) | {"__import__": self._import}, self._read)
         sys.modules.update(self._modules)
-
-    def _builtins(self) -> dict[str, Any]:
-        return vars(builtins) | {"__import__": self._import}
 
     def _import(
         self,
@@ -169,11 +175,18 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module_name, global_name)
 
 
+class _Source(NamedTuple):
+    """The builtins of a snapshot's modules, and what reads its files."""
+
+    builtins: dict[str, Any]
+    read: Callable[[Path], bytes]
+
+
 class _Finder(MetaPathFinder):
-    """Finds the modules of every loaded snapshot. ``loaded`` has, by private package, the builtins of its modules."""
+    """Finds the modules of every loaded snapshot, which are known by their private packages."""
 
     def __init__(self) -> None:
-        self.loaded: dict[str, dict[str, Any]] = {}
+        self.loaded: dict[str, _Source] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -200,23 +213,23 @@ class _Finder(MetaPathFinder):
 class _Loader(SourceFileLoader):
     """Runs a file of a snapshot with the snapshot's builtins; reads and writes no bytecode."""
 
-    def __init__(self, name: str, path: str, own: dict[str, Any]) -> None:
+    def __init__(self, name: str, path: str, own: _Source) -> None:
         super().__init__(name, path)
         self._own = own
 
     def get_code(self, fullname: str) -> CodeType:
         """Compile the file as it is."""
         path = self.get_filename(fullname)
-        code: CodeType = self.source_to_code(self.get_data(path), path)
+        code: CodeType = self.source_to_code(self._own.read(Path(path)), path)
         return code
 
     def exec_module(self, module: ModuleType) -> None:
         """Run it."""
-        vars(module)["__builtins__"] = self._own
+        vars(module)["__builtins__"] = self._own.builtins
         super().exec_module(module)
 
 
-def _spec(name: str, file: Path, own: dict[str, Any], *, inside: Path | None = None) -> ModuleSpec:
+def _spec(name: str, file: Path, own: _Source, *, inside: Path | None = None) -> ModuleSpec:
     spec = ModuleSpec(name, _Loader(name, str(file), own), origin=str(file), is_package=inside is not None)
     spec.has_location = True
     if inside is not None:

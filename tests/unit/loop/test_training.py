@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -281,6 +282,25 @@ def test_a_version_that_answers_otherwise_is_refused(open_app) -> None:
 
     assert caught.value.code == "bundle-answers"
     assert "probe rows" in caught.value.why
+
+
+def test_a_lazy_import_is_verified_too(open_app) -> None:
+    """A module of the bundle that is read long after it was opened must still be what the digest says."""
+    body = (
+        "class Lazy:\n    def predict(self, x):\n        if len(x) == 7:\n            import later\n"
+        "        return np.zeros(len(x))\ndef train(x, y):\n    return Lazy()\n"
+    )
+    app = open_app(project("regression", body), later="x = 1\n")
+    app.train("parcels", actor="test")
+    predictor = app.predictor("parcels", 1)
+    digest = predictor.version.bundle
+    (Path(app.settings.storage) / "bundles" / digest[:2] / digest / "code" / "later.py").write_text("x = 2\n")
+    rows = pl.DataFrame({"number": range(7), "sent_at": [app.time.now()] * 7, "grams": [5.0] * 7, "zone": ["near"] * 7})
+
+    with pytest.raises(BundleError) as caught:
+        predictor.predict(rows)
+
+    assert caught.value.code == "bundle-changed"
 
 
 def test_an_unknown_version_says_which_there_are(open_app) -> None:
