@@ -27,8 +27,8 @@ def read_flights(folder: Path | None = None) -> pl.DataFrame:
     """All flights, by scheduled departure.
 
     One row per (carrier, flight, origin, sched_dep), with instants in UTC: distance (miles), the plane (maker,
-    plane_year, seats, engines; null when unknown), the weather at the origin at the last full hour that was over when the
-    prediction is asked for (null when not observed), ``late`` (more than 15 minutes at arrival) and ``landed_at``
+    plane_year, seats, engines; null when unknown), the weather at the origin at the last full hour that was over when
+    the prediction is asked for (null when not observed), ``late`` (more than 15 minutes at arrival) and ``landed_at``
     (scheduled departure + delay + time in the air + TAXI). Cancelled and diverted flights have neither.
 
     Args:

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 
 import polars as pl
 
@@ -146,10 +148,10 @@ class _Lived:
             self.told.unanswered += rows.height
             return
         sent = rows.select(list(self._model.schema.polars)).with_columns(pl.col("sched_dep").dt.strftime(_INSTANT))
-        for (asked_at,), group in rows.select("asked_at").with_row_index().group_by("asked_at", maintain_order=True):
-            self._app.time.advance(asked_at)  # type: ignore[arg-type]
-            chosen = sent[group["index"].to_list()]
-            self.told.http += client.predict(self._model.name, chosen.to_dicts())
+        by_minute = groupby(zip(rows["asked_at"], sent.to_dicts(), strict=True), key=itemgetter(0))
+        for asked_at, asked in by_minute:
+            self._app.time.advance(asked_at)
+            self.told.http += client.predict(self._model.name, [row for _, row in asked])
 
     def _tell_hour(self, since: datetime, client: Client) -> None:
         truth = _between(self._landed, "landed_at", since, since + _HOUR).select(self._truth_fields)

@@ -1,0 +1,43 @@
+"""``perene demo``, from an empty folder to the table."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rich.console import Console
+
+from perene.demo.flights import read_flights
+from perene.demo.folder import make_way, write_folder
+from perene.demo.progress import shown
+from perene.demo.replay import Plan, replay
+from perene.demo.report import report
+from perene.demo.results import measure
+from perene.demo.summary import print_results
+
+REPORT = "report.html"
+
+
+def run(into: Path) -> None:
+    """Write the flights project into a folder, replay 2013 in it, print the table by month and leave report.html.
+
+    Raises:
+        NotAllowed: the folder exists and the demo did not write it.
+        NotFound: the flights are not installed.
+    """
+    out, err, plan = Console(highlight=False), Console(stderr=True, highlight=False), Plan()
+    make_way(into)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait leave the cores to the others
+    from perene.app import open_project
+
+    flights = read_flights()
+    write_folder(into, flights, since=plan.since, until=plan.until)
+    app = open_project(into)
+    try:
+        with shown(plan, err) as progress:
+            told = replay(app, flights, plan, progress)
+        results = measure(app, plan, told)
+    finally:
+        app.close()
+    (into / REPORT).write_text(report(results), encoding="utf-8")
+    print_results(results, into, out)
