@@ -64,8 +64,8 @@ def _losses(results: Results) -> str:
         LineChart(
             id="loss",
             title="Log-loss by week; lower is better.",
-            caption="Each point is a week from its Monday, each mark above a weekly cycle. Most of the ups and downs are "
-            "weather, which both meet: look at the distance between the lines.",
+            caption="Each point is a week from its Monday, each mark above a weekly cycle. Most of the ups and downs "
+            "are weather, which both meet: look at the distance between the lines.",
             unit="log-loss",
             series=lines,
             events=[Event(at=cycle.at.date(), kind=cycle.kind) for cycle in results.total.cycles if cycle.kind],

@@ -25,9 +25,10 @@ def print_results(results: Results, into: Path, console: Console) -> None:
     parts = [whole] if not console.is_terminal or _width(whole, lines) <= width else [first, [first[0], *second]]
     for columns in parts:
         _print_table(columns, lines, console)
-    for paragraph in (verdict(results), *notes(results)):
-        console.print(Text(fill(paragraph, width)))
-    console.print()
+    console.out(fill(verdict(results), width), highlight=False)
+    for note in notes(results):
+        console.out(fill(note, width, initial_indent="- ", subsequent_indent="  "), highlight=False)
+    console.out()
     _print_next(into, console)
 
 
@@ -41,15 +42,15 @@ def _print_next(into: Path, console: Console) -> None:
         ("python traffic.py", "in a second terminal: December's flights ask, and tell what became of them"),
     ]
     wide = max(len(command) for command, _ in steps)
-    console.print(Text("Try next:"))
+    console.out("Try next:")
     for command, what in steps:
-        console.print(Text(f"  {command:{wide}}   {what}"), soft_wrap=True)
+        console.out(f"  {command:{wide}}   {what}", highlight=False)
 
 
 def _print_table(columns: Sequence[Column], lines: Sequence[Line], console: Console) -> None:
     if not console.is_terminal:
         console.out("\n".join(_aligned(columns, lines)), highlight=False)
-        console.print()
+        console.out()
         return
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for number, column in enumerate(columns):
@@ -58,7 +59,7 @@ def _print_table(columns: Sequence[Column], lines: Sequence[Line], console: Cons
         style = "bold" if line is lines[-1] else ""
         table.add_row(*(Text(column.cell(line), style=column.tone(line)) for column in columns), style=style)
     console.print(table)
-    console.print()
+    console.out()
 
 
 def _aligned(columns: Sequence[Column], lines: Sequence[Line]) -> Iterable[str]:

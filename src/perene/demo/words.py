@@ -81,12 +81,12 @@ def notes(results: Results) -> Iterator[str]:
         )
     never = total.quality.mature - total.quality.labelled
     if never:
-        yield f"{never:,} of the measured flights have no label: they were cancelled or diverted. None counts as on time."
+        yield f"{never:,} measured flights have no label: they were cancelled or diverted. None counts as on time."
     late = sum(cycle.on_deadline for cycle in total.cycles)
     if late:
         yield (
-            f"{late} of the {total.count(EventKind.RELEASE)} releases were on the deadline: the live version was stale, "
-            "and the candidate not significantly worse."
+            f"{late} of the {total.count(EventKind.RELEASE)} releases were on the deadline: the live version was "
+            "stale, and the candidate not significantly worse."
         )
     failed = [cycle for cycle in total.cycles if cycle.kind is None]
     if failed:
