@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import date
+from datetime import datetime
 from numbers import Integral, Real
 
 from perene.records.identity import plain
 
 
 def storable(value: object, where: str = "the value") -> object:
-    """A value as JSON: instants as ISO 8601, numpy's numbers as Python's, NaN and infinities as null.
+    """A value as JSON: instants as ISO 8601, numpy's values and arrays as Python's, NaN and infinities as null.
 
     PostgreSQL would refuse the latter. Raises TypeError, which names the place, for what JSON cannot hold.
     """
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise TypeError(f"{where} is a time without a zone")
     value = plain(value)
     if value is None or isinstance(value, bool | str):
         return value
-    if isinstance(value, date):
-        return value.isoformat()
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Real):

@@ -21,7 +21,7 @@ from perene.repositories.runs import Runs
 from perene.repositories.stored import storable_mapping
 
 LEASE = timedelta(seconds=30)
-MOST_ATTEMPTS = 5  # a run whose worker died this often is not tried again
+MOST_ATTEMPTS = 5  # a run that so many workers left without an end is not tried again
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class Worker:
 
     def _work(self, run: Run) -> Run:
         if run.attempt > MOST_ATTEMPTS:
-            return self._fail(run, None, _died_too_often(run))
+            return self._fail(run, None, _left_too_often(run))
         results = {step.name: step.result or {} for step in run.steps if step.state is RunState.SUCCEEDED}
         context = RunContext(run=run, results=results, now=run.created_at, fence=self._runs.fence(run))
         with self._beating(run, context.lost):
@@ -117,9 +117,7 @@ class Worker:
                 except LostLease:
                     lost.set()
                     return
-                except (
-                    StorageError
-                ):  # the next beat tries again; what comes of a missed lease, every write's fence knows
+                except StorageError:  # the next beat tries again; if the lease ran out, every write's fence knows
                     continue
 
         thread = threading.Thread(target=beat, name=f"heartbeat of run {run.id}", daemon=True)
@@ -144,10 +142,10 @@ def _as_ours(step: str, error: Exception) -> PereneError:
     )
 
 
-def _died_too_often(run: Run) -> PereneError:
+def _left_too_often(run: Run) -> PereneError:
     return PereneError(
         f"run {run.id} of {run.model} was given up",
-        why=f"its worker died in each of {MOST_ATTEMPTS} attempts",
-        mend=f"look at the step that it died in: perene run show {run.id}",
+        why=f"{MOST_ATTEMPTS} workers died in it or were stopped",
+        mend=f"look at the step that they were in: perene run show {run.id}",
         code="run-given-up",
     )
