@@ -129,9 +129,11 @@ def _say(ask: Ask, span: tuple[date, date], new: pl.DataFrame) -> Changes:
 def _refuse_gap(ask: Ask, span: tuple[date, date], before: pl.DataFrame) -> None:
     """Refuse an answer without rows where there were some before, or where every day of late had some."""
     first, until = span
+    alone = ask.model.examples == SOURCE
+    if not alone and before.is_empty():
+        return
     usual = ask.examples.counts(ask.model, first - _USUAL * DAY, first)
-    expected = ask.model.examples == SOURCE and len(usual) == _USUAL
-    if not expected and before.is_empty():
+    if before.is_empty() and len(usual) < _USUAL:
         return
     seen = [f"{before.height:,} rows of these days came before"] if before.height else []
     if usual:

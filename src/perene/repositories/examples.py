@@ -93,12 +93,12 @@ class Examples:
 
 def holding(said: pl.DataFrame, *, as_of: datetime | None = None) -> pl.DataFrame:
     """What holds of all that was said: one row per identity, by event time and key."""
-    known = said if as_of is None else said.filter(pl.col("known_at") <= as_of)
-    known = known.with_columns(firm=pl.col("origin") != LOGGED)
-    ordered = known[known.select(pl.arg_sort_by(*_SAID)).to_series()]
-    identity = ("event_at", "key")
-    newest = ordered.filter(_is_last(*identity, "firm")).filter(~pl.col("retracted"))
-    return newest.filter(_is_last(*identity)).select("key", "event_at", "row", "label", "known_at")
+    firm = (pl.col("origin") != LOGGED).alias("firm")
+    thin = said.select("event_at", "key", firm, "ingest", "known_at", "retracted").with_row_index("place")
+    known = thin if as_of is None else thin.filter(pl.col("known_at") <= as_of)
+    newest = known.sort(*_SAID).filter(_is_last("event_at", "key", "firm")).filter(~pl.col("retracted"))
+    places = newest.filter(_is_last("event_at", "key"))["place"]  # the rows themselves are moved once only
+    return said.select("key", "event_at", "row", "label", "known_at")[places]
 
 
 def midnight(day: date) -> datetime:

@@ -34,7 +34,8 @@ def kill_before(monkeypatch, owner: type, name: str) -> None:
 
 
 def test_the_same_run_again_collects_nothing_twice(bench):
-    """A run that is taken over after its collection finds it done."""
+    """A run that is taken over after its collection finds it done, and asks for no day again."""
+    bench.declare(revisit="30d")
     bench.collect(NOW, run=7)
     before = bench.said()
     again = bench.collect(NOW, run=7)
