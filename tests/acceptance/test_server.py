@@ -216,11 +216,13 @@ def test_each_bad_ground_truth_is_named(client) -> None:
 
 
 def test_the_models_say_what_is_live(client) -> None:
-    """GET /v1/models names the live version, what it learnt from, and how far."""
+    """GET /v1/models names the live version, what it learnt from, and how far; and project time."""
+    before = datetime.now(UTC)
     status, answer = client.ask("GET", "/v1/models")
 
     (model,) = answer["models"]
     assert status == 200
+    assert before <= datetime.fromisoformat(answer["project_time"]) <= datetime.now(UTC)
     assert (model["name"], model["live_version"]) == (MODEL, 1)
     assert model["dataset_version"] == 1
     assert model["trained_through"] < datetime.now(UTC).isoformat()

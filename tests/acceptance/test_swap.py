@@ -46,7 +46,7 @@ def test_a_release_swaps_without_a_failed_request(tiny, server_of, a_row, wait_f
 
 
 def test_a_version_that_cannot_be_loaded_changes_nothing(tiny, server_of, a_row, wait_for) -> None:
-    """A live version whose bundle is damaged: the old one goes on answering, the server is not ready, an alert fires."""
+    """A live version whose bundle is damaged: the old one answers on, the server is not ready, an alert fires."""
     app = open_project(tiny)
     with server_of(tiny) as server:
         client = server.client()

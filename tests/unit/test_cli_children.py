@@ -76,7 +76,7 @@ def test_one_that_does_not_finish_in_time_is_killed():
 def test_a_second_stop_does_not_wait():
     """Asked twice, they are killed at once and the caller is interrupted."""
     err = StringIO()
-    children = Children(commands={"worker": python(STUBBORN)}, err=err)
+    children = Children(commands={"worker": python(STUBBORN)}, err=err, same_wish_s=0.0)
     runner = threading.Thread(target=children.run)
     runner.start()
     wait_for(err, "ready")
@@ -87,6 +87,22 @@ def test_a_second_stop_does_not_wait():
     runner.join(timeout=10)
 
     assert not runner.is_alive()
+
+
+def test_the_same_wish_twice_is_one():
+    """A second signal that comes with the first one does not kill what is finishing."""
+    err = StringIO()
+    children = Children(commands={"worker": python(STEADY)}, err=err, same_wish_s=60.0)
+    runner = threading.Thread(target=children.run)
+    runner.start()
+    wait_for(err, "ready")
+
+    children.stop()
+    children.stop()
+    runner.join(timeout=20)
+
+    assert not runner.is_alive()
+    assert "is killed" not in err.getvalue()
 
 
 def test_children_end_when_their_parent_is_killed():

@@ -258,6 +258,15 @@ def test_missing_columns():
     assert [(b.field, b.what, b.rows) for b in refused.bad] == [("flight", "is missing", 2)]
 
 
+def test_a_frame_with_none_of_the_columns():
+    """Rows that have nothing to do with the Row are all bad, each field that must come by name."""
+    checked = SCHEMA.check(pl.DataFrame({"colour": ["red", "blue"]}))
+
+    assert {b.field for b in checked.bad} >= {"flight"}
+    assert all(b.rows == 2 for b in checked.bad)
+    assert checked.bad[0].sample == [{}, {}]
+
+
 def test_misspelt_optional_column_is_not_taken_for_a_missing_one():
     """An optional column that came under a very close name is refused instead of being null for ever."""
     checked = SCHEMA.check(frame(2).rename({"temp": "tempp"}))

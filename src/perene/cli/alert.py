@@ -39,6 +39,8 @@ def command() -> None:
 def list_alerts(door: Door, model: str | None, resolved: bool, limit: int) -> None:
     """List alerts, those that fire now unless --all is given."""
     app = door.app()
+    if model is not None:
+        app.models.get(model)
     alerts = app.alerts.list(state=None if resolved else "firing", model=model, limit=limit)
     door.out.table(
         "alert.list", alerts, columns=_columns(app.time.now()), id_of=lambda a: a.id, empty="● nothing is firing"

@@ -18,6 +18,7 @@ GRACE_S = 20.0  # what a process gets to finish what it took
 _LAST_GRACE_S = 3.0
 _SETTLED_S = 10.0  # one that ran this long is started again when it ends; an earlier end would repeat itself
 _PAUSE_S = 0.1
+SAME_WISH_S = 0.5  # a second signal within this is the first one again: some wrappers pass on what the terminal sent
 _WITH_PARENT = "PERENE_WITH_PARENT"
 
 
@@ -59,9 +60,11 @@ class Children:
     commands: Mapping[str, Sequence[str]]
     err: TextIO
     grace_s: float = GRACE_S
+    same_wish_s: float = SAME_WISH_S
     _children: dict[str, _Child] = field(default_factory=dict)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _writing: threading.Lock = field(default_factory=threading.Lock)
+    _asked_at: float = 0.0
 
     def run(self) -> None:
         """Start all and watch them until ``stop`` is called, then let them finish.
@@ -80,11 +83,14 @@ class Children:
             self._end()
 
     def stop(self) -> None:
-        """Ask all to stop; a second call kills them."""
+        """Ask all to stop; a second call, a moment later, kills them."""
         if self._stopping.is_set():
+            if time.monotonic() - self._asked_at < self.same_wish_s:
+                return
             for child in self._children.values():
                 child.process.kill()
             raise KeyboardInterrupt
+        self._asked_at = time.monotonic()
         self._stopping.set()
 
     def _start(self, name: str) -> None:

@@ -10,6 +10,7 @@ from perene.cli.door import Door
 from perene.cli.failures import NEGATIVE
 from perene.cli.options import file_argument, format_option, limit_option, model_argument, model_if_given
 from perene.cli.output import Column
+from perene.cli.steps import changes_of
 from perene.cli.verbs import Noun, Verb
 from perene.cli.words import ago, counted, instant, version
 
@@ -40,6 +41,8 @@ def command() -> None:
 def list_datasets(door: Door, model: str | None, limit: int) -> None:
     """List dataset versions, newest first."""
     app = door.app()
+    if model is not None:
+        app.models.get(model)
     versions = app.datasets.list(model, limit=limit)
     door.out.table(
         "dataset.list",
@@ -140,7 +143,8 @@ def import_examples(door: Door, model: str, file: str, format: str | None) -> No
     if declared.label.known_at:
         dtypes[declared.label.known_at] = dtypes[declared.at]
     imported = app.import_examples(model, read_rows(file, dtypes, format=format))
-    door.out.done("dataset.import", imported, text=f"{model}: {imported}", id=model)
+    text = f"{model}: {counted(int(str(imported['rows'])), 'row')} read, {changes_of(imported, imported)}"
+    door.out.done("dataset.import", imported, text=text, id=model)
     door.out.next(f"perene train {model}")
 
 
@@ -148,7 +152,7 @@ def _found(door: Door, model: str, wanted: int | None) -> DatasetVersion:
     from perene.errors import NotFound
 
     app = door.app()
-    app.model(model)
+    app.models.get(model)
     found = app.datasets.latest(model) if wanted is None else app.datasets.get(model, wanted)
     if found is None:
         raise NotFound(f"{model} has no dataset yet", why="a run makes one", mend=f"perene train {model}")

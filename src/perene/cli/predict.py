@@ -10,6 +10,7 @@ from perene.cli.output import Column, Mode
 from perene.cli.verbs import Verb
 
 _SHOWN = 20
+_SPARE = {"model_version": 2, "prediction_id": 1}
 
 
 @click.command(
@@ -51,7 +52,7 @@ def command(door: Door, model: str, file: str, format: str | None, out: str | No
         door.out.done("predict", {"model": model, "file": out, "rows": answers.height}, text=text, id=out)
         return
     shown = answers.head(_SHOWN) if door.out.mode is Mode.HUMAN else answers
-    columns = [_column(name) for name in answers.columns]
+    columns = [_column(name, spare=_SPARE.get(name, 0)) for name in answers.columns]
     door.out.table(
         "predict", shown.to_dicts(), columns=columns, id_of=lambda row: row["prediction_id"], empty="no rows"
     )
@@ -59,5 +60,7 @@ def command(door: Door, model: str, file: str, format: str | None, out: str | No
         door.out.text(f"and {answers.height - shown.height:,} more: --out FILE keeps all", tone="faint")
 
 
-def _column(name: str) -> Column[dict[str, object]]:
-    return Column(title=name, value=lambda row: row[name])
+def _column(name: str, *, spare: int) -> Column[dict[str, object]]:
+    from perene.cli.words import value_words
+
+    return Column(title=name, value=lambda row: row[name], text=lambda row: value_words(row[name]), spare=spare)

@@ -98,7 +98,8 @@ def _line(row: Line) -> Line:
 
 
 def _columns() -> list[Column[Line]]:
-    from perene.cli.tracing import key_words, value_words
+    from perene.cli.tracing import key_words
+    from perene.cli.words import value_words
 
     return [
         Column(title="prediction", value=lambda p: p["prediction_id"]),

@@ -45,6 +45,8 @@ def list_releases(door: Door, model: str | None, wanted: str | None, limit: int)
     from perene.records.release import ReleaseState
 
     app = door.app()
+    if model is not None:
+        app.models.get(model)
     releases = app.releases.list(model, state=ReleaseState(wanted) if wanted else None, limit=limit)
     door.out.table(
         "release.list", releases, columns=_columns(app.time.now()), id_of=lambda r: r.id, empty="no releases"

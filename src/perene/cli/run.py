@@ -40,6 +40,8 @@ def command() -> None:
 def list_runs(door: Door, model: str | None, limit: int) -> None:
     """List runs, newest first."""
     app = door.app()
+    if model is not None:
+        app.models.get(model)
     runs = app.runs.list(model, limit=limit)
     hint = f"perene train {model or next(iter(app.project.models), 'MODEL')}"
     door.out.table(

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from typing import TYPE_CHECKING
+
 import click
 
 from perene.cli.door import Door
 from perene.cli.verbs import Verb
 
+if TYPE_CHECKING:
+    from perene.app import App
+
+log = logging.getLogger("perene.scheduler")
 LOOK_EVERY_S = 1.0  # sooner than the clock of a replay runs down
 _ACTOR = "scheduler"
 
@@ -36,11 +43,16 @@ def command(door: Door, once: bool) -> None:
     end_with_parent()
     app = door.app()
     if once:
-        app.schedule()
+        _schedule(app)
         return
     with Stopping() as stopping:
         while not stopping.asked:
             app.time.run(app.settings.speed, actor=_ACTOR, why="the scheduler runs")
-            app.schedule()
+            _schedule(app)
             stopping.wait(LOOK_EVERY_S)
         app.time.run(0.0, actor=_ACTOR, why="the scheduler was asked to stop")
+
+
+def _schedule(app: App) -> None:
+    for run in app.schedule():
+        log.info("run_queued run=%d model=%s due=%s", run.id, run.model, run.due_at.isoformat())

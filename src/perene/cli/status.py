@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from perene.records.status import Freshness, ModelStatus
 
+_ROOMY = 110  # columns of a terminal that has room for intervals
+
 
 @click.command(
     "status",
@@ -51,9 +53,9 @@ def _is_bad(status: ModelStatus) -> bool:
 
 
 def _show_all(door: Door, found: list[ModelStatus], now: datetime) -> None:
-    door.out.table(
-        "model.status.list", found, columns=_columns(now), id_of=lambda s: s.model, empty="no models: perene init"
-    )
+    human = door.out.mode is Mode.HUMAN
+    columns = _columns(now, brief=door.out.width < _ROOMY) if human else _exact_columns()
+    door.out.table("model.status.list", found, columns=columns, id_of=lambda s: s.model, empty="no models: perene init")
     for status in found:
         for said in _said(status):
             door.out.text(f"{status.model}: {said}")
@@ -65,7 +67,8 @@ def _said(status: ModelStatus) -> list[str]:
     return [*status.reasons, *([waits] if waits else [])]
 
 
-def _columns(now: datetime) -> list[Column[ModelStatus]]:
+def _columns(now: datetime, *, brief: bool) -> list[Column[ModelStatus]]:
+    """What people read; a brief score has no interval."""
     fresh: Column[ModelStatus] = Column(
         title="freshness",
         value=lambda s: s.freshness.state,
@@ -78,21 +81,49 @@ def _columns(now: datetime) -> list[Column[ModelStatus]]:
     return [
         Column(title="model", value=lambda s: s.model),
         fresh,
-        Column(title="data age", value=lambda s: s.freshness.age, text=lambda s: _age(s.freshness)),
+        Column(title="data age", value=lambda s: _age(s.freshness)),
         health,
-        Column(title="live", value=lambda s: s.live, text=lambda s: version(s.live)),
-        Column(title="release", value=lambda s: s.standing, spare=5),
-        Column(
-            title="live score",
-            value=lambda s: s.live_score.value if s.live_score else None,
-            text=lambda s: estimate(s.live_score, s.unit),
-        ),
-        Column(title="validated", value=lambda s: s.validated, text=lambda s: number(s.validated), spare=1),
-        Column(title="bias", value=lambda s: _observed(s), text=lambda s: _bias(s, short=True), spare=4),
-        Column(title="labels", value=lambda s: s.coverage, text=lambda s: share(s.coverage), right=True, spare=3),
-        Column(title="next run", value=lambda s: s.next_due, text=lambda s: _due(s.next_due, now), spare=2),
-        Column(title="waits", value=lambda s: s.waiting, text=lambda s: str(s.waiting or "-"), right=True, spare=4),
+        Column(title="release", value=_release),
+        Column(title="live score", value=lambda s: _live_score(s, brief=brief)),
+        Column(title="validated", value=lambda s: number(s.validated), spare=1),
+        Column(title="bias", value=lambda s: _bias(s, short=True), spare=5),
+        Column(title="labels", value=lambda s: share(s.coverage), right=True, spare=3),
+        Column(title="next run", value=lambda s: _due(s.next_due, now), spare=2),
+        Column(title="waits", value=lambda s: s.waiting or "-", right=True, spare=4),
     ]
+
+
+def _exact_columns() -> list[Column[ModelStatus]]:
+    """What machines get: one number or word in each."""
+    return [
+        Column(title="model", value=lambda s: s.model),
+        Column(title="freshness", value=lambda s: s.freshness.state),
+        Column(title="age_s", value=lambda s: s.freshness.age),
+        Column(title="limit_s", value=lambda s: s.freshness.limit),
+        Column(title="trained_through", value=lambda s: s.freshness.trained_through),
+        Column(title="health", value=lambda s: s.health),
+        Column(title="standing", value=lambda s: s.standing),
+        Column(title="live", value=lambda s: s.live),
+        Column(title="since", value=lambda s: s.since),
+        Column(title="metric", value=lambda s: s.metric),
+        Column(title="live_score", value=lambda s: s.live_score.value if s.live_score else None),
+        Column(title="lower", value=lambda s: s.live_score.lower if s.live_score else None),
+        Column(title="upper", value=lambda s: s.live_score.upper if s.live_score else None),
+        Column(title="validated", value=lambda s: s.validated),
+        Column(title="bias", value=lambda s: s.bias.observed.value if s.bias and s.bias.observed else None),
+        Column(title="coverage", value=lambda s: s.coverage),
+        Column(title="next_due", value=lambda s: s.next_due),
+        Column(title="waiting", value=lambda s: s.waiting),
+    ]
+
+
+def _release(status: ModelStatus) -> str:
+    return f"{version(status.live)} {status.standing}" if status.live else status.standing
+
+
+def _live_score(status: ModelStatus, *, brief: bool) -> str:
+    found = status.live_score
+    return number(found.value, status.unit) if found and brief else estimate(found, status.unit)
 
 
 def _fields(status: ModelStatus, now: datetime | None) -> list[tuple[str, object]]:
@@ -111,7 +142,7 @@ def _fields(status: ModelStatus, now: datetime | None) -> list[tuple[str, object
         ("validated", number(status.validated, unit)),
         ("bias", _bias(status)),
         ("labels", f"{share(status.coverage)} of those that could be known" if status.coverage is not None else "-"),
-        ("next run", "-" if status.next_due is None else _when(status.next_due, now)),
+        ("next run", _next_run(status.next_due, now)),
         ("last run", f"{status.last_run}: {status.last_outcome}" if status.last_run else "none yet"),
         ("waits", f"{counted(status.waiting, 'release')} for review" if status.waiting else "nothing"),
     ]
@@ -149,10 +180,6 @@ def _score(status: ModelStatus) -> str:
     return f"{estimate(found, status.unit)}, on {on}"
 
 
-def _observed(status: ModelStatus) -> float | None:
-    return status.bias.observed.value if status.bias and status.bias.observed else None
-
-
 def _bias(status: ModelStatus, *, short: bool = False) -> str:
     """How far predictions lie above what happened."""
     bias = status.bias
@@ -166,6 +193,12 @@ def _bias(status: ModelStatus, *, short: bool = False) -> str:
 
 def _when(at: datetime, now: datetime | None) -> str:
     return instant(at) if now is None else f"{instant(at)} ({ago(at, now)})"
+
+
+def _next_run(at: datetime | None, now: datetime | None) -> str:
+    if at is None:
+        return "no schedule"
+    return _when(at, now) if now is None or at > now else "due now"
 
 
 def _due(at: datetime | None, now: datetime) -> str:

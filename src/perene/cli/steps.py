@@ -10,7 +10,7 @@ from perene.cli.words import counted, size, span, version
 if TYPE_CHECKING:
     from perene.records.run import Step
 
-_CHANGES = ("added", "relabelled", "restated", "gone")
+CHANGES = ("added", "relabelled", "restated", "gone")
 
 
 def took(step: Step) -> str:
@@ -40,8 +40,12 @@ def made_by(step: Step) -> str:
 
 def _collected(result: Mapping[str, object]) -> str:
     origins = [part for part in (result.get("source"), result.get("log")) if isinstance(part, Mapping)]
-    changes = {word: sum(_count(part, word) for part in origins) for word in _CHANGES}
-    said = [f"{count:,} {word}" for word, count in changes.items() if count] or ["nothing new"]
+    return changes_of({word: sum(_count(part, word) for part in origins) for word in CHANGES}, result)
+
+
+def changes_of(changes: Mapping[str, object], result: Mapping[str, object]) -> str:
+    """What examples that came in changed, and how many were bad."""
+    said = [f"{_count(changes, word):,} {word}" for word in CHANGES if _count(changes, word)] or ["nothing new"]
     if aside := _count(result, "quarantined"):
         said.append(f"{counted(aside, 'bad row')} set aside")
     return ", ".join(said)

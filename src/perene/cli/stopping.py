@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
+
+from perene.cli.children import SAME_WISH_S
 
 
 class Stopping:
-    """While it is entered, the first SIGTERM or SIGINT asks to stop (``asked``); a second one interrupts."""
+    """While it is entered, the first SIGTERM or SIGINT asks to stop (``asked``); a later one interrupts."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
         self._before: dict[signal.Signals, object] = {}
+        self._asked_at = 0.0
 
     @property
     def asked(self) -> bool:
@@ -34,6 +38,8 @@ class Stopping:
             signal.signal(sign, handler)  # type: ignore[arg-type]
 
     def _ask(self, sign: int, frame: FrameType | None) -> None:
-        if self._event.is_set():
+        if not self._event.is_set():
+            self._asked_at = time.monotonic()
+            self._event.set()
+        elif time.monotonic() - self._asked_at >= SAME_WISH_S:
             raise KeyboardInterrupt
-        self._event.set()

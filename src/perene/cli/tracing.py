@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from perene.cli.words import instant, number, span, version
+from perene.cli.words import instant, pairs, span, value_words, version
 
 if TYPE_CHECKING:
     from perene.definition.model import Model
@@ -18,8 +17,8 @@ def trace_fields(model: Model, trace: Mapping[str, Any]) -> list[tuple[str, obje
     unit = model.label.unit
     features = trace["features"]
     way: list[tuple[str, str]] = [
-        ("request", _pairs(trace["request"])),
-        ("features", "not known: the request has fields that are not logged" if features is None else _pairs(features)),
+        ("request", pairs(trace["request"])),
+        ("features", "not known: the request has fields that are not logged" if features is None else pairs(features)),
         (f"model {version(trace['model_version'])}", f"raw {value_words(trace['raw'])}"),
         *_steps(trace),
         ("answer", value_words(trace["answer"], unit)),
@@ -39,31 +38,6 @@ def key_words(key: str) -> str:
     """A key, kept as a list in JSON, as words."""
     parts = json.loads(key)
     return " ".join(str(part) for part in parts) if isinstance(parts, list) else key
-
-
-def value_words(value: object, unit: str | None = None) -> str:
-    """A value of a row, an output or a label."""
-    match value:
-        case None:
-            return "-"
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return f"{value} {unit}" if unit else str(value)
-        case float():
-            return number(value, unit)
-        case datetime():
-            return instant(value)
-        case list() | tuple():
-            return ", ".join(value_words(item) for item in value)
-        case Mapping():
-            return _pairs(value)
-        case _:
-            return str(value)
-
-
-def _pairs(values: Mapping[str, object]) -> str:
-    return "  ".join(f"{name}={value_words(value)}" for name, value in values.items())
 
 
 def _steps(trace: Mapping[str, Any]) -> list[tuple[str, str]]:

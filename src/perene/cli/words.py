@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from math import floor, log10
 from typing import TYPE_CHECKING
@@ -139,3 +140,29 @@ def version(number: int | None) -> str:
 def counted(count: int, noun: str, plural: str | None = None) -> str:
     """A count with its noun, as ``1 model`` or ``1,200 rows``."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def value_words(value: object, unit: str | None = None) -> str:
+    """A value of a row, an output or a label."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return f"{value} {unit}" if unit else str(value)
+        case float():
+            return number(value, unit)
+        case datetime():
+            return instant(value)
+        case list() | tuple():
+            return ", ".join(value_words(item) for item in value)
+        case Mapping():
+            return pairs(value)
+        case _:
+            return str(value)
+
+
+def pairs(values: Mapping[str, object]) -> str:
+    """Names and values, as ``km=2.5  items=1``."""
+    return "  ".join(f"{name}={value_words(value)}" for name, value in values.items())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 from perene.cli.door import Door
 from perene.cli.verbs import Verb
 
 LOOK_EVERY_S = 1.0
+log = logging.getLogger("perene.worker")
 
 
 @click.command(
@@ -39,7 +42,9 @@ def command(door: Door, model: str | None, once: bool) -> None:
     with Stopping() as stopping:
         while not stopping.asked:
             run = worker.work_one(model)
-            if run is None and once:
+            if run is not None:
+                log.info("run_ended run=%d model=%s outcome=%s", run.id, run.model, run.outcome or run.state.value)
+            elif once:
                 return
-            if run is None:
+            else:
                 stopping.wait(LOOK_EVERY_S)

@@ -153,6 +153,8 @@ def _shown_type(dtype: pl.DataType) -> str:
 
 def sample_of(rows: pl.DataFrame, flag: pl.Series, fields: Sequence[Field]) -> list[dict[str, object]]:
     """The first of the flagged rows as JSON, without the values of fields that are not logged."""
+    if not rows.width:
+        return [{}] * min(int(flag.sum()), SAMPLE)
     first = rows[flag.arg_true().head(SAMPLE).to_list()]
     hidden = {field.name for field in fields if not field.logged}
     columns = {

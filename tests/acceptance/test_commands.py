@@ -1,0 +1,463 @@
+"""Every command on a small project: for people, for machines, ids only; its refusals and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+
+from perene.app import open_project
+
+MODEL = "parcel-hours"
+LISTS = {
+    "check": ["check"],
+    "status": ["status"],
+    "model list": ["model", "list"],
+    "model history": ["model", "history", MODEL],
+    "release list": ["release", "list"],
+    "dataset list": ["dataset", "list"],
+    "prediction list": ["prediction", "list", MODEL],
+    "run list": ["run", "list"],
+    "alert list": ["alert", "list"],
+    "predict": ["predict", MODEL, "sent.json"],
+}
+RECORDS = {
+    "status of one": ["status", MODEL],
+    "model show": ["model", "show", MODEL],
+    "model show a version": ["model", "show", MODEL, "--version", 2],
+    "release show": ["release", "show", 2],
+    "release show a rollback": ["release", "show", 3],
+    "dataset show": ["dataset", "show", MODEL],
+    "run show": ["run", "show", 1],
+    "run show a failed one": ["run", "show", 3],
+    "prediction show": ["prediction", "show", "PREDICTION"],
+    "version": ["version"],
+}
+
+
+def asked(folder: Path, arguments: list[object]) -> list[object]:
+    """The arguments, with the id of the newest prediction in its place."""
+    if "PREDICTION" not in arguments:
+        return arguments
+    app = open_project(folder)
+    newest = app.newest_predictions(MODEL, limit=1)["prediction_id"][0]
+    app.close()
+    return [newest if argument == "PREDICTION" else argument for argument in arguments]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("arguments", [*LISTS.values(), *RECORDS.values()], ids=[*LISTS, *RECORDS])
+def test_what_people_read_fits_their_terminal(call, lived, arguments, width) -> None:
+    """On a terminal every command says something, and no line is wider than it, but for a word that is."""
+    said = call(lived, *asked(lived, arguments), width=width)
+
+    assert (said.code, bool(said.lines)) == (0, True)
+    assert [line for line in said.lines if len(line) > width and max(map(len, line.split())) < width - 30] == []
+    assert "\x1b" not in said.out
+
+
+@pytest.mark.parametrize("arguments", LISTS.values(), ids=LISTS)
+def test_a_pipe_gets_a_table_of_exact_values(call, lived, arguments) -> None:
+    """Without a terminal a list has a header and as many tab-separated cells in every line."""
+    said = call(lived, *arguments)
+
+    assert said.code == 0
+    assert len(said.lines) > 1
+    assert {line.count("\t") for line in said.lines} == {said.lines[0].count("\t")}
+    assert " ago" not in said.out
+    assert "…" not in said.out
+
+
+@pytest.mark.parametrize("arguments", RECORDS.values(), ids=RECORDS)
+def test_a_pipe_gets_a_record_as_names_and_values(call, lived, arguments) -> None:
+    """Without a terminal a record is a name, a tab and a value in each line, and no time is relative."""
+    said = call(lived, *asked(lived, arguments))
+
+    assert said.code == 0
+    assert {line.count("\t") for line in said.lines} == {1}
+    assert not re.search(r"\b(ago|in \d+ [smhd])\b", said.out)
+
+
+@pytest.mark.parametrize("arguments", [*LISTS.values(), *RECORDS.values()], ids=[*LISTS, *RECORDS])
+def test_json_is_one_document_and_ids_are_its_ids(call, lived, arguments) -> None:
+    """--json prints one document with its kind; -q prints an id for each thing in it; stderr stays empty."""
+    arguments = asked(lived, arguments)
+    said, ids = call(lived, *arguments, "--json"), call(lived, *arguments, "-q")
+
+    assert (said.code, said.err, ids.code, ids.err) == (0, "", 0, "")
+    assert len(ids.lines) == (len(said.data) if isinstance(said.data, list) else 1)
+    assert all(ids.lines)
+
+
+def test_no_two_things_share_a_kind(call, lived) -> None:
+    """The kind of a document says what its data is."""
+    kinds = [
+        json.loads(call(lived, *asked(lived, a), "--json").out)["kind"] for a in [*LISTS.values(), *RECORDS.values()]
+    ]
+
+    lists, records = kinds[: len(LISTS)], kinds[len(LISTS) :]
+    assert len(set(lists)) == len(lists)
+    assert not {*lists} & {*records}
+
+
+def test_status_tells_the_three_axes_and_what_waits(call, lived) -> None:
+    """One line of status has freshness, health and release, each in words, and why a model is not well."""
+    line, reason, *_ = call(lived, "status", width=140).lines[1:]
+
+    assert re.search("● fresh|◐ ageing", line)
+    assert "✗ degraded" in line
+    assert "held" in line
+    assert "run 3 failed: " in reason
+
+
+def test_status_of_a_model_says_how_much_of_its_age_is_hold_out(call, lived) -> None:
+    """The record explains the age, and gives every reason."""
+    said = call(lived, "status", MODEL)
+
+    fields = dict(line.split("\t") for line in said.lines)
+    assert re.fullmatch(r". \w+: 1\d d of \d+ d, of which 1\d d are hold-out: .*", fields["freshness"])
+    assert "run 3 failed" in fields["reasons"]
+    assert fields["labels"] == "67 % of those that could be known"
+
+
+def test_status_check_is_3_when_a_model_is_not_well(call, lived, tiny) -> None:
+    """--check asks for a verdict: 0 for a sound project, 3 where a model is stale or degraded."""
+    assert call(tiny, "status", "--check").code == 0
+    assert call(lived, "status", "--check").code == 3
+    assert call(lived, "status", MODEL, "--check", "--json").code == 3
+
+
+def test_a_live_version_is_listed_since_when_it_is_live(call, lived) -> None:
+    """model list says since when the live version is live, not since when the model is known."""
+    app = open_project(lived)
+    since = app.releases.history(MODEL)[-1].since
+    app.close()
+
+    (model,) = call(lived, "model", "list", "--json").data
+
+    assert datetime.fromisoformat(model["live_since"]) == since
+    assert since > datetime.fromisoformat(model["created_at"])
+
+
+def test_predictions_are_listed_with_their_truth(call, lived) -> None:
+    """The newest predictions come with key, event, answer, version, and the truth where it is known."""
+    lines = call(lived, "prediction", "list", MODEL, "--json").data
+
+    assert {line["key"]: line["truth"] and line["truth"]["label"] for line in lines} == {
+        "[0]": None,
+        "[1]": 0.5,
+        "[2]": 0.5,
+    }
+    assert {line["model_version"] for line in lines} == {2}
+    assert [line["predicted_at"] for line in lines] == sorted((line["predicted_at"] for line in lines), reverse=True)
+
+
+def test_predictions_are_listed_by_event_time(call, lived) -> None:
+    """--since, --until and --limit choose, in UTC unless they say otherwise."""
+    lines = call(lived, "prediction", "list", MODEL, "--json").data
+    oldest, middle, newest = sorted(lines, key=lambda line: line["event_at"])
+
+    def listed(*arguments: str) -> set[str]:
+        return set(call(lived, "prediction", "list", MODEL, "-q", *arguments).lines)
+
+    assert listed("--since", newest["event_at"]) == {newest["prediction_id"]}
+    assert listed("--since", middle["event_at"], "--until", newest["event_at"].rstrip("Z")) == {middle["prediction_id"]}
+    assert listed("--until", oldest["event_at"]) == set()
+    assert len(listed("--limit", "2")) == 2
+
+
+def test_a_trace_tells_the_whole_way(call, lived) -> None:
+    """prediction show has request, features, model, answer and truth; --json has them exact."""
+    line = next(p for p in call(lived, "prediction", "list", MODEL, "--json").data if p["key"] == "[1]")
+
+    said = call(lived, "prediction", "show", line["prediction_id"])
+    trace = call(lived, "prediction", "show", line["prediction_id"], "--json").data
+
+    fields = dict(text.split("\t") for text in said.lines)
+    assert "grams=501" in fields["1 request"]
+    assert fields["2 features"].startswith("not known: ")  # the Row has a field that is not logged
+    assert fields["3 model v2"].startswith("raw 0.5")
+    assert fields["5 truth"].startswith("0.5, known ")
+    assert trace["request"]["grams"] == 501.0
+    assert trace["answer"] == line["answer"]
+
+
+def test_what_waits_in_a_journal_is_listed(call, tiny, server_of, a_row) -> None:
+    """A prediction and its truth are listed at once, before the server has drained them, and once after."""
+    with server_of(tiny) as server:
+        client = server.client()
+        made = client.predict([a_row(1), a_row(2)])[1]["predictions"]
+        client.post_truth([{"prediction_id": made[0]["prediction_id"], "hours": 0.7}])
+        at_once = call(tiny, "prediction", "list", MODEL, "--json").data
+        client.close()
+        server.end()
+
+    later = call(tiny, "prediction", "list", MODEL, "--json").data
+
+    assert [p["prediction_id"] for p in at_once] == [m["prediction_id"] for m in reversed(made)]
+    assert [p["truth"] and p["truth"]["label"] for p in at_once] == [None, 0.7]
+    assert later == at_once
+
+
+def test_train_tells_each_step_and_the_verdict(call, tiny) -> None:
+    """Each step is told on stderr as it ends, and stdout has the outcome with the verdict in words."""
+    said = call(tiny, "train", MODEL)
+
+    steps = [line.split()[0] for line in said.err.splitlines()[1:]]
+    fields = dict(line.split("\t") for line in said.lines)
+    assert said.code == 0
+    assert said.err.startswith("run 2 of parcel-hours\n")
+    assert steps == ["collect", "dataset", "train", "validate", "release"]
+    assert fields["outcome"] == "released: v2 is live"
+    assert fields["verdict"].startswith("● pass: not significantly worse than the champion")
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome", "said"),
+    [
+        ({"release": "review"}, "waiting", "v2 waits for review; v1 stays live"),
+        ({"held": True}, "held", "v2 waits, because the model is on hold; v1 stays live"),
+        ({"worse": True}, "worse", "v2 is rejected; v1 stays live"),
+    ],
+)
+def test_a_candidate_that_is_not_released_is_no_failure(call, tiny, change, outcome, said) -> None:
+    """The exit code is 0 whatever became of the candidate; --check gives 3 for a worse one only."""
+    prepare(call, tiny, **change)
+
+    first, second = call(tiny, "train", MODEL, "--json"), call(tiny, "train", MODEL, "--check")
+
+    assert (first.code, first.data["run"]["outcome"]) == (0, outcome)
+    assert second.code == (3 if outcome == "worse" else 0)
+    assert dict(line.split("\t") for line in second.lines)["outcome"].endswith(said.replace("v2", "v3"))
+
+
+def test_a_run_that_fails_is_told_in_its_own_words(call, tiny) -> None:
+    """When a step fails, train says what, why, what was seen and what serves on; the exit code is 1."""
+    prepare(call, tiny, failing=True)
+
+    said = call(tiny, "train", MODEL)
+    document = json.loads(call(tiny, "train", MODEL, "--json").err.splitlines()[-1])
+
+    assert said.code == 1
+    assert "error[" in said.err
+    assert "no parcels today" in said.err
+    assert re.search(r"v1 stays live; it is (fresh|ageing), its limit is \d{4}-", said.err)
+    assert document["kind"] == "error"
+    assert set(document["data"]) == {"code", "what", "why", "seen", "mend"}
+
+
+def test_a_candidate_that_waits_can_be_approved_or_rejected(call, tiny) -> None:
+    """release approve makes it live; reject leaves what is live; both need a reason and keep who and why."""
+    prepare(call, tiny, release="review")
+    call(tiny, "train", MODEL)
+    waiting = call(tiny, "release", "list", "--state", "waiting", "-q").lines
+    approved = call(tiny, "release", "approve", *waiting, "--why", "looks right", "--json").data
+    call(tiny, "train", MODEL)
+    waiting = call(tiny, "release", "list", "--state", "waiting", "-q").lines
+    rejected = call(tiny, "release", "reject", *waiting, "--why", "not today", "--json").data
+
+    assert (approved["state"], rejected["state"]) == ("live", "rejected")
+    assert call(tiny, "model", "list", "--json").data[0]["champion"] == 2
+    said = call(tiny, "model", "history", MODEL).out
+    assert "ana\tlooks right" in said
+    assert "ana\tnot today" in said
+    assert call(tiny, "release", "approve", 3).code == 2
+
+
+def test_a_rollback_can_be_tried_before_it_is_done(call, tiny) -> None:
+    """--dry-run says what would be live and changes nothing; the rollback holds the model, resume lets it go on."""
+    call(tiny, "train", MODEL)
+
+    tried = call(tiny, "release", "rollback", MODEL, "--dry-run", "--why", "test")
+    before = call(tiny, "model", "list", "--json").data[0]
+    done = call(tiny, "release", "rollback", MODEL, "--why", "test")
+    after = call(tiny, "model", "list", "--json").data[0]
+    call(tiny, "model", "resume", MODEL)
+
+    assert "nothing is changed" in tried.out
+    assert (before["champion"], before["held_at"]) == (2, None)
+    assert done.out.startswith("parcel-hours: v2 → v1")
+    assert (after["champion"], after["held_by"]) == (1, "ana")
+    assert call(tiny, "model", "list", "--json").data[0]["held_at"] is None
+
+
+def test_predictions_of_a_file_go_to_a_file(call, lived, tmp_path) -> None:
+    """predict reads and writes by the files' endings, and without --log it keeps nothing."""
+    rows = pl.DataFrame({"number": [7], "sent_at": ["2026-05-01T12:00:00Z"], "grams": [250.0]})
+    rows.write_csv(tmp_path / "rows.csv")
+    before = call(lived, "prediction", "list", MODEL, "-q").lines
+
+    said = call(lived, "predict", MODEL, tmp_path / "rows.csv", "--out", tmp_path / "answers.parquet")
+
+    assert said.out == f"1 prediction of parcel-hours in {tmp_path / 'answers.parquet'}\n"
+    assert pl.read_parquet(tmp_path / "answers.parquet")["number"].to_list() == [7]
+    assert call(lived, "prediction", "list", MODEL, "-q").lines == before
+
+
+def test_examples_of_the_past_are_brought_in(call, tiny, tmp_path) -> None:
+    """dataset import says how many rows came in and what they changed."""
+    rows = [
+        {
+            "number": 1,
+            "sent_at": "2020-05-01T12:00:00Z",
+            "grams": 1.0,
+            "hours": 2.0,
+            "arrived_at": "2020-05-02T12:00:00Z",
+        }
+    ]
+    (tmp_path / "past.json").write_text(json.dumps(rows))
+
+    said = call(tiny, "dataset", "import", MODEL, tmp_path / "past.json")
+    again = call(tiny, "dataset", "import", MODEL, tmp_path / "past.json", "--json").data
+
+    assert said.out == "parcel-hours: 1 row read, 1 added\n"
+    assert (again["rows"], again["added"]) == (1, 0)
+
+
+def test_a_dataset_reads_back_the_same_or_the_days_are_named(call, tiny) -> None:
+    """dataset verify gives 0 while the digest holds, and 3 with the days that differ when a file was changed."""
+    assert call(tiny, "dataset", "verify", MODEL).code == 0
+    changed = spoil_a_day(tiny)
+
+    said = call(tiny, "dataset", "verify", MODEL)
+
+    assert said.code == 3
+    assert changed in said.out
+
+
+def spoil_a_day(folder: Path) -> str:
+    """Change the labels of a day behind perene's back; the day's name."""
+    table = DeltaTable(folder / ".perene" / "store" / MODEL / "examples")
+    days = sorted(pl.DataFrame(table.get_add_actions(flatten=True))["partition.day"].unique())
+    table.update({"label": "label + 1"}, predicate=f"day = '{days[len(days) // 2]}'")
+    return str(days[len(days) // 2])
+
+
+UNKNOWN = [
+    ["status", "parcels"], ["train", "parcels"], ["predict", "parcels", "sent.json"], ["model", "show", "parcels"],
+    ["model", "history", "parcels"], ["model", "hold", "parcels", "--why", "x"], ["model", "resume", "parcels"],
+    ["release", "list", "parcels"], ["release", "rollback", "parcels", "--why", "x"], ["run", "list", "parcels"],
+    ["dataset", "list", "parcels"], ["dataset", "show", "parcels"], ["dataset", "verify", "parcels"],
+    ["dataset", "import", "parcels", "sent.json"], ["label", "import", "parcels", "sent.json"],
+    ["prediction", "list", "parcels"], ["alert", "list", "parcels"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", UNKNOWN, ids=" ".join)
+def test_an_unknown_model_is_5_with_the_names_there_are(call, lived, arguments) -> None:
+    """Whoever names a model that is not there is told which are; the exit code is 5."""
+    said = call(lived, *arguments)
+
+    assert (said.code, said.out) == (5, "")
+    assert said.err.startswith("error[not-found]: there is no model 'parcels'")
+    assert MODEL in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        (["release", "show", 99], 5, "not-found"),
+        (["run", "show", 99], 5, "not-found"),
+        (["dataset", "show", MODEL, "--version", 99], 5, "not-found"),
+        (["model", "show", MODEL, "--version", 99], 5, "not-found"),
+        (["prediction", "show", "nobody"], 5, "not-found"),
+        (["release", "reject", 1, "--why", "x"], 4, "not-allowed"),
+        (["release", "rollback", MODEL, "--why", "x", "--to", 1], 1, "conflict"),
+        (["release", "approve", 3], 2, "usage"),
+        (["predict", MODEL, "missing.json"], 2, "usage"),
+        (["predict", MODEL, "perene.toml", "--format", "json"], 1, "data-unreadable"),
+        (["prediction", "list", MODEL, "--since", "yesterday"], 2, "usage"),
+        (["modell"], 2, "usage"),
+        (["status", "--env", "nowhere"], 2, "settings"),
+    ],
+)
+def test_a_refusal_has_its_form_and_its_exit_code(call, lived, arguments, code, named) -> None:
+    """An error is what, why, seen and mend on stderr, the same in JSON; stdout stays empty."""
+    said, document = call(lived, *arguments), call(lived, *arguments, "--json")
+
+    assert (said.code, said.out) == (code, "")
+    assert said.err.startswith(f"error[{named}]: ")
+    assert (document.code, document.out) == (code, "")
+    assert json.loads(document.err)["data"]["code"] == named
+
+
+def test_rows_that_do_not_fit_are_named(call, lived, tmp_path) -> None:
+    """predict refuses a file with bad rows, and says which fields of which rows are bad."""
+    (tmp_path / "rows.json").write_text(json.dumps([{"number": 1, "sent_at": "2026-05-01T12:00:00Z", "grams": -1}]))
+
+    said = call(lived, "predict", MODEL, tmp_path / "rows.json")
+
+    assert said.code == 1
+    assert "error[bad-rows]" in said.err
+    assert "grams" in said.err
+
+
+def test_a_wrong_project_is_2_with_every_mistake(call, tiny, tmp_path) -> None:
+    """No project, a wrong setting or a wrong declaration is 2, and all mistakes are named at once."""
+    assert call(tmp_path, "status").code == 2
+    settings = (tiny / "perene.toml").read_text()
+    (tiny / "perene.toml").write_text(settings.replace("[serve]", "[serve]\nprot = 1\nhost = 3"))
+    said = call(tiny, "check")
+    (tiny / "perene.toml").write_text(settings)
+    code = tiny / "models" / "parcel_hours.py"
+    code.write_text(code.read_text().replace('at="sent_at"', 'at="sent"').replace('key=["number"]', 'key=["no"]'))
+    declared = call(tiny, "check")
+
+    assert (said.code, declared.code) == (2, 2)
+    assert "serve.prot" in said.err
+    assert "serve.host" in said.err
+    assert declared.err.count("parcel_hours.py:") >= 2
+
+
+def test_a_project_without_a_live_version_says_what_to_do(call, tmp_path) -> None:
+    """Before the first release, lists are empty and say why; what needs a live version is 5 and says train."""
+    folder = Path(shutil.copytree(Path(__file__).parent.parent / "tiny", tmp_path / "tiny"))
+    (folder / "sent.json").write_text('[{"number": 1, "sent_at": "2026-05-01T12:00:00Z", "grams": 5.0}]')
+
+    said = call(folder, "predict", MODEL, "sent.json")
+
+    assert said.code == 5
+    assert "perene train parcel-hours" in said.err
+    assert call(folder, "dataset", "show", MODEL).code == 5
+    for arguments in (["run", "list"], ["dataset", "list"], ["release", "list"], ["prediction", "list", MODEL]):
+        shown = call(folder, *arguments, width=80)
+        assert (shown.code, len(shown.lines)) == (0, 1)
+        assert call(folder, *arguments, "--json").data == []
+    assert "● progressing" not in call(folder, "status", width=80).out
+    assert call(folder, "status", "--check").code == 0
+
+
+def prepare(
+    call, folder: Path, *, release: str = "", held: bool = False, worse: bool = False, failing: bool = False
+) -> None:
+    """Bring a project to where its next candidate comes to another end."""
+    code = folder / "models" / "parcel_hours.py"
+    if release:
+        settings = (folder / "perene.toml").read_text()
+        (folder / "perene.toml").write_text(f'{settings}\n[model.{MODEL}]\nrelease = "{release}"\n')
+    if held:
+        call(folder, "model", "hold", MODEL, "--why", "a test")
+    if worse:
+        code.write_text(code.read_text().replace("float(base) +", "float(base) + 5 +"))
+    if failing:
+        code.write_text(
+            code.read_text().replace("    slope, base", '    raise ValueError("no parcels today")\n    slope, base', 1)
+        )
+
+
+def test_the_audit_log_has_who_and_why(call, tiny) -> None:
+    """What a command changes is in the audit log under the name of who called, with the reason."""
+    call(tiny, "model", "hold", MODEL, "--why", "the feed is broken")
+
+    app = open_project(tiny)
+    (line,) = [line for line in app.audits.list(about=f"model {MODEL}") if line.verb == "hold"]
+    app.close()
+
+    assert (line.actor, line.why) == ("ana", "the feed is broken")
+    assert line.at <= datetime.now(UTC)

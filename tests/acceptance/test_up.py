@@ -1,0 +1,262 @@
+"""``perene up``: server, scheduler and worker as one, from the first start to a kill and on."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from perene.app import open_project
+from perene.clock import WOUND_FOR, machine_clock
+from perene.repositories.time import ProjectTime
+
+TINY = Path(__file__).parent.parent / "tiny"
+MODEL = "parcel-hours"
+MAY = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+@dataclass
+class Up:
+    """A running ``perene up``."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    port: int
+
+    @property
+    def log(self) -> str:
+        """What it wrote since its start."""
+        return (self.folder / "up.log").read_text()
+
+    def end(self, sig: signal.Signals) -> int:
+        """Send a signal and wait; the exit code."""
+        self.process.send_signal(sig)
+        return self.process.wait(60)
+
+    def children(self) -> list[psutil.Process]:
+        """Server, scheduler, worker, and what they started."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+@pytest.fixture
+def up(wait_for) -> Callable[[Path], Any]:
+    """Start ``perene up`` in a project's folder on a free port, wait until its server is ready; end it in any case."""
+
+    @contextmanager
+    def started(folder: Path) -> Iterator[Up]:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        with (folder / "up.log").open("wb") as log:
+            command = [sys.executable, "-m", "perene.cli", "up", "--port", str(port)]
+            process = subprocess.Popen(command, cwd=folder, stderr=log, start_new_session=True)
+        running = Up(folder, process, port)
+        try:
+            wait_for(lambda: "listening on" in running.log or process.poll() is not None, seconds=60)
+            assert process.poll() is None, running.log
+            yield running
+        finally:
+            left = [] if process.poll() is not None else running.children()
+            process.kill()
+            process.wait()
+            for child in left:
+                if child.is_running():
+                    child.kill()
+
+    return started
+
+
+def perene(folder: Path, *arguments: str) -> str:
+    """Call perene in a process of its own; what it printed."""
+    command = [sys.executable, "-m", "perene.cli", *arguments]
+    called = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert called.returncode == 0, called.stderr
+    return called.stdout
+
+
+def test_a_new_project_does_what_its_readme_says(tmp_path, up, wait_for) -> None:
+    """Each command of a new project's README works, one after another, and while it is up so do its requests."""
+    perene(tmp_path, "init", "shop")
+    folder = tmp_path / "shop"
+    commands = readme_commands(folder)
+    assert [words[:2] for words in commands] == [
+        ["perene", "check"], ["perene", "train"], ["perene", "status"], ["perene", "predict"], ["perene", "up"],
+        ["curl", "-s"], ["curl", "-s"],
+    ]  # fmt: skip
+
+    said = [perene(folder, *words[1:]) for words in commands[:4]]
+    with up(folder) as running:
+        answers = []
+        for words in commands[5:]:
+            line = [word.replace("localhost:8780", f"localhost:{running.port}") for word in words]
+            answers.append(subprocess.run(line, capture_output=True, text=True, check=True, timeout=60).stdout)
+        listed = perene(folder, "prediction", "list", "delivery-time").splitlines()
+        code = running.end(signal.SIGINT)
+
+    assert "released: v1 is live" in said[1]
+    assert "\tfresh\t" in said[2]
+    assert len(said[3].splitlines()) == 4
+    assert re.search(r'"prediction": ?\d', answers[0])
+    assert answers[1] == '{"accepted":1}'
+    assert "\t21.5\t" in listed[1]
+    assert code == 0
+
+
+def readme_commands(folder: Path) -> list[list[str]]:
+    """The command lines of a README's console blocks, as words."""
+    blocks = re.findall(r"```console\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [shlex.split(line.removeprefix("$ "), comments=True) for line in lines]
+
+
+def test_what_is_trained_beside_it_goes_live_and_it_ends_cleanly(tiny, up, wait_for, a_row) -> None:
+    """A run beside a running ``up`` goes live in its server; Ctrl-C ends all with code 0, and it starts again."""
+    row = a_row(1)
+    with up(tiny) as running:
+        first = ask(running, row)
+        perene(tiny, "train", MODEL)
+        wait_for(lambda: ask(running, row)["model_version"] > first["model_version"])
+        children = running.children()
+        code = running.end(signal.SIGINT)
+        log = running.log
+    with up(tiny) as again:
+        answer = ask(again, row)
+        second_code = again.end(signal.SIGTERM)
+
+    assert (code, second_code) == (0, 0)
+    assert not [child for child in children if child.is_running()]
+    assert answer["model_version"] > first["model_version"]
+    assert "stopped; perene up goes on where it was" in log
+    assert "Traceback" not in log
+    assert "is killed" not in log
+    assert {p["prediction_id"] for p in (first, answer)} <= set(perene(tiny, "prediction", "list", MODEL, "-q").split())
+
+
+def test_the_log_tells_of_deeds_not_of_requests(tiny, up, a_row) -> None:
+    """However many requests come, the log has no line for any of them."""
+    with up(tiny) as running:
+        before = [line for line in running.log.splitlines() if line.startswith("server")]
+        for number in range(20):
+            ask(running, a_row(number))
+        after = [line for line in running.log.splitlines() if line.startswith("server")]
+        running.end(signal.SIGINT)
+
+    assert {line for line in after if line not in before and " drained " not in line} <= {
+        line for line in after if "version_live" in line
+    }
+
+
+def test_its_processes_end_when_it_is_killed(tiny, up, wait_for) -> None:
+    """Killed with SIGKILL, it leaves nobody behind: server, scheduler and worker end by themselves."""
+    with up(tiny) as running:
+        children = running.children()
+        running.end(signal.SIGKILL)
+        wait_for(lambda: not [child for child in children if child.is_running()], seconds=60)
+
+    assert len(children) >= 3
+
+
+def test_a_replay_goes_on_while_it_is_up_and_stands_while_it_is_not(tmp_path, up, wait_for) -> None:
+    """Project time runs at the speed of perene.toml while ``up`` runs; what falls due is trained and goes live. From
+    its end time stands, and the next start goes on from there; it stands too when all of it was killed at once."""
+    speed = 21600
+    folder = replayed(tmp_path, speed=speed)
+    with up(folder) as running:
+        wait_for(lambda: live_version(folder) > 1, seconds=90)
+        code = running.end(signal.SIGINT)
+    stopped = project_time(folder)
+    in_a_year = project_time(folder, later=timedelta(days=365))
+    with up(folder) as running:
+        wait_for(lambda: project_time(folder) > stopped)
+        for process in (psutil.Process(running.process.pid), *running.children()):
+            process.kill()
+        killed = project_time(folder)
+
+    assert code == 0
+    assert in_a_year == stopped >= MAY + timedelta(days=1)
+    assert timedelta(0) <= project_time(folder, later=timedelta(days=365)) - killed <= WOUND_FOR * speed
+    assert audited_speeds(folder) == [speed, 0, speed]
+
+
+def test_a_project_of_real_time_has_no_clock_of_its_own(tiny, up) -> None:
+    """Where nothing was replayed, ``up`` leaves time alone, whatever the speed."""
+    (tiny / "perene.toml").write_text((tiny / "perene.toml").read_text() + "\n[time]\nspeed = 60\n")
+    with up(tiny) as running:
+        code = running.end(signal.SIGINT)
+
+    assert code == 0
+    assert audited_speeds(tiny) == []
+    assert abs(project_time(tiny) - machine_clock()) < timedelta(minutes=1)
+
+
+def test_a_port_that_is_taken_ends_it_with_a_reason(tiny) -> None:
+    """When one process cannot start, the others are stopped, and the exit code is 1."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "perene.cli", "up", "--port", str(port)]
+        called = subprocess.run(command, cwd=tiny, capture_output=True, text=True, timeout=120)
+
+    assert called.returncode == 1
+    assert f"port {port} of 127.0.0.1 cannot be used" in called.stderr
+    assert "error[process-ended]: the server ended by itself" in called.stderr
+
+
+def ask(running: Up, row: dict[str, Any]) -> dict[str, Any]:
+    """A prediction of one row over HTTP, with the version that answered."""
+    address = f"http://127.0.0.1:{running.port}/v1/models/{MODEL}/predict"
+    body = json.dumps({"rows": [row]}).encode()
+    request = urllib.request.Request(address, body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        answer = json.load(response)
+    return {**answer["predictions"][0], "model_version": answer["model_version"]}
+
+
+def replayed(tmp_path: Path, *, speed: int) -> Path:
+    """A tiny project whose replay stands on 1 May 2026, with a first version."""
+    folder = Path(shutil.copytree(TINY, tmp_path / "tiny"))
+    (folder / "perene.toml").write_text((folder / "perene.toml").read_text() + f"\n[time]\nspeed = {speed}\n")
+    app = open_project(folder)
+    app.time.start_replay(MAY)
+    app.schedule()
+    app.worker().work_one()
+    app.close()
+    assert live_version(folder) == 1
+    return folder
+
+
+def live_version(folder: Path) -> int:
+    """The version that is live; 0 for none."""
+    app = open_project(folder)
+    live = app.models.get(MODEL).champion
+    app.close()
+    return live or 0
+
+
+def project_time(folder: Path, *, later: timedelta = timedelta(0)) -> datetime:
+    """Project time, as a process reads it now, or that much later."""
+    app = open_project(folder)
+    now = ProjectTime(app.database, lambda: machine_clock() + later).now()
+    app.close()
+    return now
+
+
+def audited_speeds(folder: Path) -> list[float]:
+    """The speeds that the audit log tells of, in order."""
+    app = open_project(folder)
+    lines = reversed(app.audits.list(about="project clock"))
+    app.close()
+    return [line.after["speed"] for line in lines if line.verb == "run" and line.after]
