@@ -6,21 +6,23 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def new_id(now: datetime) -> str:
     """A UUID of version 7 (RFC 9562 §5.7): it sorts by the millisecond of ``now``; 74 random bits follow."""
-    millis = int(now.timestamp() * 1000)
-    value = (millis & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10))
+    value = _millisecond(now) << 80 | int.from_bytes(os.urandom(10))
     value = value & ~(0xF << 76) | 0x7 << 76
     return _uuid_text(value & ~(0x3 << 62) | 0x2 << 62)
 
 
 def new_ids(now: datetime, count: int) -> list[str]:
     """``count`` ids that sort after one another in the order of the list."""
-    millis = int(now.timestamp() * 1000) & (1 << 48) - 1
+    millis = _millisecond(now)
     noise = os.urandom(8 * count)
     ids = []
     for i in range(count):
@@ -28,6 +30,11 @@ def new_ids(now: datetime, count: int) -> list[str]:
         low = 0x2 << 62 | (i & 0xFFFFF) << 42 | tail  # 20 bits count, 42 bits are random
         ids.append(_uuid_text(millis << 80 | 0x7 << 76 | (i >> 20 & 0xFFF) << 64 | low))
     return ids
+
+
+def _millisecond(now: datetime) -> int:
+    """Since 1970, in 48 bits; exact, as floating point would not be."""
+    return (now - _EPOCH) // _MILLISECOND & (1 << 48) - 1
 
 
 def _uuid_text(value: int) -> str:
@@ -53,6 +60,13 @@ def plain(value: object) -> object:
 
 
 def digest_of(value: object) -> str:
-    """The SHA-256, in hex, of a value's canonical JSON (sorted keys, no spaces)."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=plain)
+    """The SHA-256, in hex, of a value's canonical JSON (sorted keys, no spaces). Raises TypeError for what has none."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain_for_sure)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain_for_sure(value: object) -> object:
+    made = plain(value)
+    if made is value:
+        raise TypeError(f"a {type(value).__name__} has no JSON form")
+    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -28,17 +29,14 @@ class Alerts:
 
         ``severity``: page or notice.
         """
+        first = {"fingerprint": _fingerprint(model, rule), "model": model, "rule": rule, "first_at": at}
         told = {"severity": severity, "what": what, "why": why, "mend": mend, "last_at": at}
-        first = {"fingerprint": _fingerprint(model, rule), "model": model, "rule": rule, "first_at": at, "count": 1}
         try:
             with self._database.write() as connection:
-                if not _again(connection, _fingerprint(model, rule), told):
-                    connection.execute(_alert.insert().values(**first, **told, state="firing"))
-                return _firing(connection, _fingerprint(model, rule))
+                return _raised(connection, first, told)
         except sa.exc.IntegrityError:  # another process raised it between our look and our line
             with self._database.write() as connection:
-                _again(connection, _fingerprint(model, rule), told)
-                return _firing(connection, _fingerprint(model, rule))
+                return _raised(connection, first, told)
 
     def resolve(self, model: str | None, rule: str, *, at: datetime, actor: str = "perene", why: str = "") -> bool:
         """Its cause is gone. Whether an alert was firing."""
@@ -67,13 +65,10 @@ def _fingerprint(model: str | None, rule: str) -> str:
     return digest_of({"model": model, "rule": rule})[:16]
 
 
-def _again(connection: sa.Connection, fingerprint: str, told: dict[str, object]) -> bool:
-    """Count a firing alert up; whether there was one."""
-    fires = (_alert.c.fingerprint == fingerprint) & (_alert.c.state == "firing")
+def _raised(connection: sa.Connection, first: Mapping[str, object], told: Mapping[str, object]) -> Alert:
+    """Count the firing alert up, or make it fire."""
+    fires = (_alert.c.fingerprint == first["fingerprint"]) & (_alert.c.state == "firing")
     counted = connection.execute(_alert.update().where(fires).values(count=_alert.c.count + 1, **told))
-    return bool(counted.rowcount)
-
-
-def _firing(connection: sa.Connection, fingerprint: str) -> Alert:
-    fires = (_alert.c.fingerprint == fingerprint) & (_alert.c.state == "firing")
+    if not counted.rowcount:
+        connection.execute(_alert.insert().values(**first, **told, count=1, state="firing"))
     return Alert(**connection.execute(sa.select(_alert).where(fires)).mappings().one())
