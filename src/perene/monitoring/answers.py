@@ -34,12 +34,13 @@ def read_answers(
     the first and last day of a span may be parts of one, and each is in one frame.
     """
     columns = ("event_at", "model_version", "raw", "label", *more)
+    as_of = as_of.astimezone(UTC)
     mature = pl.col("event_at") <= as_of - model.label.wait
     for span in spans:
         since, days = span.since, _FIRST_DAYS
         while since < span.until:
-            until = min(midnight(since.astimezone(UTC).date() + timedelta(days=days)), span.until)
-            asked = predictions.with_truth(model, since.astimezone(UTC), until.astimezone(UTC), as_of)
+            until = min(midnight(since.date() + timedelta(days=days)), span.until)
+            asked = predictions.with_truth(model, since, until, as_of)
             frame = asked.filter(pl.col("role") == "champion").select(*columns, mature=mature).collect()
             yield frame
             fitting = int(days * AT_ONCE / max(frame.height, 1))

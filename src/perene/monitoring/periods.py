@@ -11,10 +11,14 @@ from perene.repositories.examples import midnight
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Period:
-    """Event times of [since, until)."""
+    """Event times of [since, until), in UTC whatever zone they were given in."""
 
     since: datetime
     until: datetime
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "since", self.since.astimezone(UTC))
+        object.__setattr__(self, "until", self.until.astimezone(UTC))
 
 
 def months(since: datetime, until: datetime) -> list[Period]:
@@ -41,7 +45,7 @@ def spans(periods: Iterable[Period]) -> list[Period]:
 def _cut(since: datetime, until: datetime, following: Callable[[datetime], datetime]) -> list[Period]:
     parts, at = [], since.astimezone(UTC)
     while at < until:
-        end = min(following(at), until.astimezone(UTC))
+        end = min(following(at), until)
         parts.append(Period(since=at, until=end))
         at = end
     return parts

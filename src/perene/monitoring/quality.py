@@ -20,13 +20,12 @@ from perene.monitoring.answers import days_of, is_scorable, raw_output, read_ans
 from perene.monitoring.bias import BiasTally, LabelMeans, has_bias, training_means
 from perene.monitoring.estimates import of_days
 from perene.monitoring.periods import Period, spans
-from perene.monitoring.scoring import Labelled, metrics_of, needs, score, score_whole, together
+from perene.monitoring.scoring import Labelled, metrics_of, needs_rows, score, score_whole, together
 from perene.pipelines.predictor import Predictor
+from perene.pipelines.scoring import Truthful
 from perene.records.status import Bias, Estimate
 from perene.repositories.predictions import Predictions
 from perene.statistics.intervals import Days, Mask, Sums, Values, day_sums
-
-_NO_ROWS = np.zeros(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +93,8 @@ def measure_quality(
         DataError: a metric failed.
     """
     hooks = metrics_of(model, metrics)
-    tallies = [_Tally(period, hooks, has_bias(model)) for period in periods]
-    wants_rows = rescore is not None or needs(hooks, "rows") or needs(hooks, "x")
-    more = ("request",) if wants_rows else ()
+    tallies = [_Tally(period, model, hooks) for period in periods]
+    more = ("request",) if rescore is not None or needs_rows(hooks) else ()
     for frame in read_answers(model, predictions, spans(periods), as_of=as_of, more=more):
         if frame.is_empty():
             continue
@@ -128,15 +126,15 @@ def _part(
     mature = frame["mature"].to_numpy()
     scored = mature & is_scorable(raw, frame["label"])
     good = frame.filter(pl.Series(scored))
-    rows = rows_of(good["request"], model) if needs(hooks, "rows") or needs(hooks, "x") else None
     labelled = Labelled(
         day=days_of(good["event_at"]),
-        at=good["event_at"],
-        label=good["label"],
+        truth=Truthful(
+            rows=rows_of(good["request"], model) if needs_rows(hooks) else pl.DataFrame(height=good.height),
+            y=good["label"].to_numpy(),
+            at=good["event_at"],
+        ),
         raw=raw[scored],
         again=None if rescore is None else _rescored(rescore, good),
-        rows=rows,
-        x=model.compute_features(rows) if rows is not None and rows.height and needs(hooks, "x") else None,
     )
     said = [p for p in (labelled.raw, labelled.again) if p is not None]
     return _Part(
@@ -147,19 +145,17 @@ def _part(
         known=mature & frame["label"].is_not_null().to_numpy(),
         scored=scored,
         labelled=labelled,
-        values={hook.name: tuple(_by_row(hook, labelled, p) for p in said) for hook in hooks if not hook.whole},
+        values={
+            hook.name: tuple(score(model, hook, labelled.truth, p) for p in said) for hook in hooks if not hook.whole
+        },
         training_mean=training_means(frame["model_version"], means),
     )
 
 
 def _rescored(predictor: Predictor, answers: pl.DataFrame) -> Values:
     if answers.is_empty():
-        return _NO_ROWS
+        return np.zeros(0)
     return np.asarray(predictor.predict(rows_of(answers["request"], predictor.model)).raw)
-
-
-def _by_row(hook: Hook, labelled: Labelled, p: Values) -> Values:
-    return score(hook, labelled, p) if len(p) else _NO_ROWS
 
 
 @dataclass(slots=True)
@@ -167,8 +163,8 @@ class _Tally:
     """What is kept of one period."""
 
     period: Period
+    model: Model
     hooks: tuple[Hook, ...]
-    is_biased: bool
     answered: int = 0
     mature: int = 0
     labelled: int = 0
@@ -187,15 +183,15 @@ class _Tally:
         self.labelled += int((inside & part.known).sum())
         mine = inside[part.scored]
         self.scored += int(mine.sum())
-        if self.is_biased:
+        if has_bias(self.model):
             self.bias.add_answers(part.day[inside], part.raw[inside], part.training_mean[inside])
         if mine.any():
             self._add_labelled(part, mine)
 
     def _add_labelled(self, part: _Part, mine: Mask) -> None:
-        labelled = part.labelled.only(mine)
-        if self.is_biased:
-            self.bias.add_labelled(labelled.day, labelled.raw, labelled.label.cast(pl.Float64).to_numpy())
+        labelled = part.labelled.part(mine)
+        if has_bias(self.model):
+            self.bias.add_labelled(labelled.day, labelled.raw, labelled.truth.y)
         for name, values in part.values.items():
             sums = day_sums(labelled.day, *(value[mine] for value in values))
             self.sums.setdefault(name, []).append(sums)
@@ -214,10 +210,12 @@ class _Tally:
             unscored=self.labelled - self.scored,
             coverage=self.labelled / self.mature if self.mature else None,
             metrics=tuple(
-                _whole_quality(hook, rows) if hook.whole else _row_quality(hook, self.sums.get(hook.name, ()))
+                _whole_quality(self.model, hook, rows)
+                if hook.whole
+                else _row_quality(hook, self.sums.get(hook.name, ()))
                 for hook in self.hooks
             ),
-            bias=self.bias.bias() if self.is_biased else None,
+            bias=self.bias.bias() if has_bias(self.model) else None,
         )
 
 
@@ -233,11 +231,11 @@ def _row_quality(hook: Hook, sums: Sequence[Sums]) -> MetricQuality:
     )
 
 
-def _whole_quality(hook: Hook, rows: Labelled | None) -> MetricQuality:
+def _whole_quality(model: Model, hook: Hook, rows: Labelled | None) -> MetricQuality:
     if rows is None:
         return MetricQuality(name=hook.name, better=hook.better, unit=hook.unit, live=None)
-    live = score_whole(hook, rows, rows.raw)
-    again = None if rows.again is None else score_whole(hook, rows, rows.again)
+    live = score_whole(model, hook, rows, rows.raw)
+    again = None if rows.again is None else score_whole(model, hook, rows, rows.again)
     return MetricQuality(
         name=hook.name,
         better=hook.better,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from perene.definition.metrics import built_in
 from perene.definition.model import Model
 from perene.errors import DataError, PereneError
 from perene.monitoring.estimates import of_deviations
+from perene.pipelines.scoring import Truthful, metric_of_all, metric_values
 from perene.records.status import Estimate
 from perene.statistics.intervals import Days, Mask, Values, jackknife
 from perene.statistics.scores import auc, auc_jackknife
@@ -21,44 +23,31 @@ from perene.statistics.scores import auc, auc_jackknife
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
-    """Rows with their label, and what was said of them: ``raw`` by the live models, ``again`` by another version.
-
-    ``rows`` and ``x`` are there when a metric asks for them.
-    """
+    """Rows with their truth, and what was said of them: ``raw`` by the live models, ``again`` by another version."""
 
     day: Days
-    at: pl.Series
-    label: pl.Series
+    truth: Truthful
     raw: Values
     again: Values | None = None
-    rows: pl.DataFrame | None = None
-    x: pl.DataFrame | None = None
 
-    def only(self, mask: Mask) -> Labelled:
-        """The rows of a mask."""
-        kept = pl.Series(mask)
-        return Labelled(
-            day=self.day[mask],
-            at=self.at.filter(kept),
-            label=self.label.filter(kept),
-            raw=self.raw[mask],
-            again=None if self.again is None else self.again[mask],
-            rows=None if self.rows is None else self.rows.filter(kept),
-            x=None if self.x is None else self.x.filter(kept),
-        )
+    def part(self, mask: Mask) -> Labelled:
+        """Those of a mask."""
+        again = None if self.again is None else self.again[mask]
+        return Labelled(day=self.day[mask], truth=self.truth.part(mask), raw=self.raw[mask], again=again)
 
 
 def together(parts: Sequence[Labelled]) -> Labelled:
     """The rows of all parts, of which there is at least one."""
-    first = parts[0]
+    again = [part.again for part in parts if part.again is not None]
     return Labelled(
         day=np.concatenate([part.day for part in parts]),
-        at=pl.concat([part.at for part in parts]),
-        label=pl.concat([part.label for part in parts]),
+        truth=Truthful(
+            rows=pl.concat([part.truth.rows for part in parts]),
+            y=np.concatenate([part.truth.y for part in parts]),
+            at=pl.concat([part.truth.at for part in parts]),
+        ),
         raw=np.concatenate([part.raw for part in parts]),
-        again=None if first.again is None else np.concatenate([p.again for p in parts if p.again is not None]),
-        rows=None if first.rows is None else pl.concat([part.rows for part in parts if part.rows is not None]),
-        x=None if first.x is None else pl.concat([part.x for part in parts if part.x is not None]),
+        again=np.concatenate(again) if again else None,
     )
 
 
@@ -75,32 +64,15 @@ def metrics_of(model: Model, names: Sequence[str] | None = None) -> tuple[Hook, 
     return every if names is None else tuple(hook for hook in every if hook.name in names)
 
 
-def needs(metrics: Sequence[Hook], parameter: str) -> bool:
-    """Whether a metric takes a parameter."""
-    return any(parameter in hook.parameters for hook in metrics)
+def needs_rows(metrics: Sequence[Hook]) -> bool:
+    """Whether a metric looks at the rows themselves."""
+    return any(name in hook.parameters for hook in metrics for name in ("rows", "x"))
 
 
-def score(hook: Hook, labelled: Labelled, p: Values) -> Values:
-    """A metric of each row, shape (n,), or of all rows, shape ().
-
-    Raises:
-        DataError: the metric failed.
-    """
-    try:
-        given = hook(
-            y=labelled.label.to_numpy(), p=p, rows=labelled.rows, x=labelled.x, at=labelled.at,
-            weights=None, groups=None, positions=None,
-        )  # fmt: skip
-    except PereneError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"the metric {hook.name} failed on answers with their labels",
-            why=f"{type(error).__name__}: {error}",
-            mend=f"mend {hook.line}",
-            code="metric",
-        ) from error
-    return np.asarray(given, dtype=np.float64)
+def score(model: Model, metric: Hook, truth: Truthful, p: Values) -> Values:
+    """A metric of each row, shape (n,). Raises DataError when the metric failed."""
+    with _explained(metric):
+        return metric_values(model, metric, truth, p) if len(p) else p[:0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +90,28 @@ class WholeScore:
         return of_deviations(self.value - minus.value, self.deviations - minus.deviations, rows=self.rows)
 
 
-def score_whole(hook: Hook, labelled: Labelled, p: Values) -> WholeScore:
-    """A metric of all rows together. Raises DataError when it failed."""
-    if hook.function is auc:
-        value, deviations = auc_jackknife(labelled.day, labelled.label.to_numpy(), p)
-        return WholeScore(value=value, deviations=deviations, rows=len(p))
-    value, deviations = jackknife(labelled.day, lambda mask: float(score(hook, labelled.only(mask), p[mask])))
+def score_whole(model: Model, metric: Hook, labelled: Labelled, p: Values) -> WholeScore:
+    """A metric of all rows together. Raises DataError when the metric failed."""
+    if metric.function is auc:
+        value, deviations = auc_jackknife(labelled.day, labelled.truth.y, p)
+    else:
+        with _explained(metric):
+            value, deviations = jackknife(
+                labelled.day, lambda mask: metric_of_all(model, metric, labelled.truth, p, mask)
+            )
     return WholeScore(value=value, deviations=deviations, rows=len(p))
+
+
+@contextmanager
+def _explained(metric: Hook) -> Iterator[None]:
+    try:
+        yield
+    except PereneError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"the metric {metric.name} failed on answers with their labels",
+            why=f"{type(error).__name__}: {error}",
+            mend=f"mend {metric.line}",
+            code="metric",
+        ) from error

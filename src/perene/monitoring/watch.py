@@ -90,32 +90,41 @@ def _cause(model: Model, remembered: Remembered) -> tuple[str, str]:
     if not ended:
         told = "a run is on its way" if runs else "no run has been made"
         return told, "perene run list" if runs else f"perene train {model.name}"
-    return _ended(model, ended)
+    return _ended(model, ended, remembered)
 
 
 def _held(known: RegisteredModel) -> tuple[str, str]:
     return f"automatic releases are on hold by {known.held_by}: {known.held_why}", f"perene model resume {known.name}"
 
 
-def _ended(model: Model, runs: list[Run]) -> tuple[str, str]:
+def _ended(model: Model, runs: list[Run], remembered: Remembered) -> tuple[str, str]:
     """What the newest runs came to; alike ones are counted."""
     last = runs[0]
     alike = len(list(takewhile(lambda run: run.outcome == last.outcome, runs)))
-    count = f"{alike} or more" if alike == _RUNS else str(alike)
-    which = f"the last run ({last.id}, of {_minute(last.created_at)})" if alike == 1 else f"the last {count} runs"
+    which = (
+        f"the last run ({last.id}, of {_minute(last.created_at)})" if alike == 1 else f"each of the last {alike} runs"
+    )
     match last.outcome:
         case "failed":
-            error = (last.error or {}).get("what", "")
-            return f"{which} failed: {error}", f"perene run show {last.id}"
+            return f"{which} failed: {(last.error or {}).get('what', '')}", f"perene run show {last.id}"
         case "inconclusive":
-            why = f"{which} ended inconclusive: the test rows could not tell whether the candidate is worse"
-            return why, f"perene run show {last.id}; a longer test_on, or a wider margin of the gate, decides sooner"
-        case "worse" | "refused":
-            return f"{which} released nothing: {last.outcome}", f"perene run show {last.id}"
+            why = f"{which} was inconclusive: the test rows cannot tell whether the candidate is worse"
+            mend = f"{_of_proposed(model, remembered)}; a longer test_on, or a wider margin of the gate, decides sooner"
+            return why, mend
+        case "worse" | "refused" as outcome:
+            return f"{which} released nothing: {outcome}", f"perene run show {last.id}"
         case _ if model.every is None:
             return "the model is retrained only when someone asks", f"perene train {model.name}"
         case outcome:
-            return f"{which} ended {outcome or last.state.value}", f"perene train {model.name}"
+            return f"{which} came to: {outcome or last.state.value}", f"perene train {model.name}"
+
+
+def _of_proposed(model: Model, remembered: Remembered) -> str:
+    """A candidate that the gate could not decide on stays proposed: a person may."""
+    proposed = remembered.releases.list(model.name, state=ReleaseState.PROPOSED, limit=1)
+    if not proposed:
+        return f"perene release list {model.name}"
+    return f"perene release show {proposed[0].id}; perene release approve {proposed[0].id} --why TEXT"
 
 
 def _minute(at: datetime) -> str:
