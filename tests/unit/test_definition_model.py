@@ -345,3 +345,9 @@ def test_metric_order_does_not_matter_for_names():
 
     assert [hook.name for hook in made.metrics] == ["loss", "auc"]
     assert [hook.name for hook in made.slices] == ["features"]
+
+
+def test_training_rows_must_be_able_to_have_their_labels():
+    """A window of training rows that is not longer than their wait is always empty."""
+    assert "train_on=36h is not longer than the label's wait=36h" in said(model(train_on="36h"))
+    assert model(train_on="37h").mistakes == []

@@ -88,6 +88,12 @@ def _of_windows(terms: Terms) -> Iterator[tuple[str, str]]:
             f"{show_duration(least)}: every model would be stale before its successor can be released",
             f'stale_after="{show_duration(least + timedelta(days=1))}", or a shorter test_on, wait or every',
         )
+    if terms.label is not None and terms.train_on <= terms.label.wait:
+        yield (
+            f"train_on={show_duration(terms.train_on)} is not longer than the label's "
+            f"wait={show_duration(terms.label.wait)}: no row would have its label before the test begins",
+            "a longer train_on, or a shorter wait",
+        )
     days = terms.gate.min_days
     if terms.test_on < timedelta(days=days):
         yield (
