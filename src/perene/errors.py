@@ -46,14 +46,14 @@ class PereneError(Exception):
         parts = [self.what, *(f"{name}: {text}" for name, text in (("why", self.why), ("mend", self.mend)) if text)]
         return "\n  ".join([*parts[:2], *(f"seen: {line}" for line in self.seen), *parts[2:]])
 
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return _rebuild, (type(self), self.what, self.why, self.mend, self.seen, self.code)
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.what), self.__dict__
 
 
-def _rebuild(kind: type[PereneError], what: str, why: str, mend: str, seen: tuple[str, ...], code: str) -> PereneError:
-    """Unpickle an error that crossed a process border."""
+def _rebuild(kind: type[PereneError], what: str) -> PereneError:
+    """Unpickle an error that crossed a process border; its parts come after it."""
     error = kind.__new__(kind)
-    PereneError.__init__(error, what, why=why, mend=mend, seen=seen, code=code)
+    PereneError.__init__(error, what)
     return error
 
 
