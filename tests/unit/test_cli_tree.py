@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
+from perene.cli import main
 from perene.cli.tree import COMMANDS, root
 from perene.cli.verbs import Verb
 
@@ -49,6 +50,16 @@ def test_examples_name_only_options_that_there_are(path):
     used = {word.split("=")[0] for word in command.examples.split() if word.startswith("-") and word.strip("-")}
 
     assert used <= known
+
+
+@pytest.mark.parametrize("path", [(), *LEAVES], ids=lambda path: " ".join(("perene", *path)))
+def test_help_fits_80_columns(path, capsys, monkeypatch):
+    """No line of a help text is wider than a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert main([*path, "--help"]) == 0
+
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)

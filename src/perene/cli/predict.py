@@ -20,7 +20,7 @@ _SPARE = {"model_version": 2, "prediction_id": 1}
       perene predict late-arrival flights.csv
       perene predict late-arrival flights.parquet --out answers.parquet
       cat flights.ndjson | perene predict late-arrival - --json
-      perene predict late-arrival flights.csv --log        and keep them in the prediction log
+      perene predict late-arrival flights.csv --log     keep them in the log
     """,
 )
 @model_argument

@@ -46,7 +46,7 @@ def command() -> None:
     cls=Verb,
     examples="""
       perene prediction list late-arrival
-      perene prediction list late-arrival --since 2013-11-24 --until 2013-11-25 --limit 500
+      perene prediction list late-arrival --since 2013-11-24T14:15Z --limit 99
       perene prediction list late-arrival -q        the ids only
     """,
 )

@@ -36,7 +36,7 @@ _SAID = {
     cls=Verb,
     examples="""
       perene train late-arrival
-      perene train late-arrival --check     exit code 3 when the candidate is worse or refused
+      perene train late-arrival --check     code 3 for a worse candidate
     """,
 )
 @model_argument

@@ -46,7 +46,7 @@ COMMANDS = {
 
 EXAMPLES = """\
   perene demo              a working example, replayed from real flights
-  perene init shop         a new project in ./shop, with a model that runs at once
+  perene init shop         a new project in ./shop, whose model runs at once
   perene up                run it here; then, beside it
   perene status            how fresh is every model?
 """

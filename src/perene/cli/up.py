@@ -24,6 +24,7 @@ def command(door: Door, port: int | None) -> None:
     """Run server, scheduler and one worker on this machine.
 
     Ctrl-C lets each finish what it took; a second one does not wait. Runs that were cut short go on at the next start.
+    In a project that was replayed, time goes on meanwhile, at time.speed of perene.toml, and stands from the end.
     """
     import signal
     import sys
