@@ -135,7 +135,7 @@ def reject_release(door: Door, number: int, why: str) -> None:
     examples="""
       perene release rollback late-arrival --why "errors at ATL"
       perene release rollback late-arrival --to 3 --why "errors at ATL"
-      perene release rollback late-arrival --dry-run --why test     it changes nothing
+      perene release rollback late-arrival --dry-run --why test   tries it
     """,
 )
 @model_argument
