@@ -20,31 +20,37 @@ _IGNORE = "gitignore"  # named without its dot, so that it is packed
 _INSTANT = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def make_way(into: Path) -> None:
-    """See that a folder can be written; one that the demo wrote before is removed.
+def ensure_free(into: Path) -> None:
+    """See that nothing is there but what the demo itself wrote.
 
     Raises:
-        NotAllowed: something is there that the demo did not write.
+        NotAllowed: something else is.
     """
-    if not into.exists() and not into.is_symlink():
-        return
-    if into.is_symlink() or not (into / MARKER).is_file():
+    is_there = into.exists() or into.is_symlink()
+    if is_there and (into.is_symlink() or not (into / MARKER).is_file()):
         raise NotAllowed(
             f"{into} is there already, and the demo did not write it",
             why=f"it has no file {MARKER}",
             mend="perene demo --into ANOTHER-FOLDER, or move that one away",
         )
-    shutil.rmtree(into)
 
 
 def write_folder(into: Path, flights: pl.DataFrame, *, since: datetime, until: datetime) -> None:
     """Write the project: its files, the flights before ``since`` as its archive, those from ``until`` as its traffic.
 
+    A folder that the demo wrote before is removed first.
+
     Args:
         flights: as ``read_flights`` gives them.
         since: when the replay begins.
         until: when it ends.
+
+    Raises:
+        NotAllowed: something is there that the demo did not write.
     """
+    ensure_free(into)
+    if into.exists():
+        shutil.rmtree(into)
     into.mkdir(parents=True)
     (into / MARKER).write_text(_MARK, encoding="utf-8")
     for path, text in _template().items():

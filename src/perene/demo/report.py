@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from perene.demo.results import LOSS, Line, Results
-from perene.demo.words import cycle_columns, difference_of, notes, quality_columns, verdict
+from perene.demo.words import Column, cycle_columns, difference_of, notes, quality_columns, verdict
 from perene.figures.html import Html, element, page, table
 from perene.figures.intervals import Estimate as Row
 from perene.figures.intervals import IntervalChart, draw_intervals
@@ -15,8 +15,8 @@ from perene.records.status import Estimate
 
 _STYLE = """
 .lead { font-size: 1.25rem; line-height: 1.4; text-wrap: pretty; }
-.fig-numbers.all { max-height: none; }
-.all td, .all th { white-space: nowrap; }
+.all .fig-numbers { max-height: none; }
+.all .fig-numbers + .fig-numbers { margin-top: 1.5rem; }
 .all tbody tr:last-child { font-weight: 600; }
 .notes { color: #5b6570; font-size: .9375rem; padding-left: 1.1rem; }
 @media (prefers-color-scheme: dark) { .notes { color: #a3adb7; } }
@@ -113,13 +113,22 @@ def _row(name: str, found: Estimate | None) -> Row:
 
 
 def _months(results: Results) -> Html:
-    columns = [*quality_columns(results), *cycle_columns()]
+    quality, cycles = quality_columns(results), cycle_columns()
+    return element(
+        "div",
+        _table("Quality by month", quality, results),
+        _table("Bias and cycles by month", [quality[0], *cycles], results),
+        class_="fig all",
+    )
+
+
+def _table(name: str, columns: Sequence[Column], results: Results) -> Html:
     over, head = "", []
     for column in columns:
         over = column.over or over
         head.append(f"{over} {column.title}".strip().replace(" - ", " − "))
     rows = [[_dashed(column.cell(line)) for column in columns] for line in (*results.lines, results.total)]
-    return element("div", table("Month by month", head, rows), class_="fig all")
+    return table(name, head, rows)
 
 
 def _cycles(results: Results) -> Html:

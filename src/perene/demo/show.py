@@ -5,32 +5,38 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import polars as pl
 from rich.console import Console
 
 from perene.demo.flights import read_flights
-from perene.demo.folder import make_way, write_folder
+from perene.demo.folder import ensure_free, write_folder
 from perene.demo.progress import shown
 from perene.demo.replay import Plan, replay
 from perene.demo.report import report
-from perene.demo.results import measure
+from perene.demo.results import Results, measure
 from perene.demo.summary import print_results
 
 REPORT = "report.html"
 
 
-def run(into: Path) -> None:
+def run(into: Path, *, plan: Plan | None = None, flights: pl.DataFrame | None = None) -> Results:
     """Write the flights project into a folder, replay 2013 in it, print the table by month and leave report.html.
+
+    Args:
+        plan: when the replay begins and ends; March to November when None.
+        flights: as ``read_flights`` gives them; all of 2013 when None.
 
     Raises:
         NotAllowed: the folder exists and the demo did not write it.
         NotFound: the flights are not installed.
     """
-    out, err, plan = Console(highlight=False), Console(stderr=True, highlight=False), Plan()
-    make_way(into)
+    out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+    plan = plan or Plan()
+    ensure_free(into)
+    flights = read_flights() if flights is None else flights
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait leave the cores to the others
     from perene.app import open_project
 
-    flights = read_flights()
     write_folder(into, flights, since=plan.since, until=plan.until)
     app = open_project(into)
     try:
@@ -41,3 +47,4 @@ def run(into: Path) -> None:
         app.close()
     (into / REPORT).write_text(report(results), encoding="utf-8")
     print_results(results, into, out)
+    return results

@@ -97,9 +97,8 @@ def notes(results: Results) -> Iterator[str]:
 
 def _unanswered(results: Results) -> str:
     refused = next((cycle for cycle in results.total.cycles if cycle.kind is not EventKind.RELEASE), None)
-    why = f": the first candidate, of {_day(refused.at)}, was {refused.reason}" if refused else ""
-    answered = f"{results.told.unanswered:,} flights were asked for before a version was live, and got no answer"
-    return f"{answered}{why}."
+    why = f" The candidate of {_day(refused.at)} was not released: {refused.reason}." if refused else ""
+    return f"{results.told.unanswered:,} flights were asked for before a version was live, and got no answer.{why}"
 
 
 def live_of(line: Line, metric: str) -> Estimate | None:

@@ -59,8 +59,10 @@ class _Api:
         return len(truths)
 
     async def models(self, request: Request) -> Response:
-        """Every model, and the version that answers."""
-        return _json({"models": [self._shown(name) for name in sorted(self._service.models)]})
+        """Every model, and the version that answers; and project time, which a replay has of its own."""
+        now = await asyncio.to_thread(self._service.app.time.now)
+        models = [self._shown(name) for name in sorted(self._service.models)]
+        return _json({"project_time": plain(now), "models": models})
 
     async def model(self, request: Request) -> Response:
         """One model, and the version that answers."""

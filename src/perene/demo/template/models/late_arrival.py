@@ -96,7 +96,10 @@ def train(x: pl.DataFrame, y: np.ndarray, *, seed: int):
 
 @late.metric(better="lower")
 def log_loss(y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """One value per flight: minus the logarithm of the probability that was given to what happened."""
+    """One value per flight: minus the logarithm of the probability that was given to what happened.
+
+    AUC comes with every true-or-false label; a metric of your own of all rows together says whole=True.
+    """
     return -np.log(np.where(y, p, 1 - p))
 
 

@@ -1,0 +1,229 @@
+"""The demo, shortened: two weeks of March with three flights in ten, the last two days over HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from perene.app import App, open_project
+from perene.cli import main
+from perene.demo.flights import read_flights
+from perene.demo.folder import MARKER
+from perene.demo.replay import MODEL, Plan
+from perene.demo.results import AUC, LOSS, Results
+from perene.demo.show import run
+from perene.storage.envelope import Log
+
+PLAN = Plan(
+    since=datetime(2013, 3, 1, tzinfo=UTC),
+    http_from=datetime(2013, 3, 14, tzinfo=UTC),
+    until=datetime(2013, 3, 16, tzinfo=UTC),
+)
+WAIT = timedelta(hours=36)
+FLIGHT = ["carrier", "flight", "origin", "sched_dep"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """A demo that has run: its flights, its project, what it measured and printed."""
+
+    flights: pl.DataFrame
+    folder: Path
+    app: App
+    results: Results
+    printed: str
+
+    def log(self) -> pl.DataFrame:
+        """The prediction log, with the request's fields as columns."""
+        return self.app.predictions.scan(self.app.model(MODEL)).collect().unnest("request")
+
+    def asked(self) -> pl.DataFrame:
+        """The flights that were to be asked for, and when."""
+        asked = self.flights.with_columns(asked_at=pl.col("sched_dep") - pl.duration(hours=1))
+        return asked.filter(pl.col("asked_at").is_between(PLAN.since, PLAN.until, closed="left"))
+
+    def measured(self) -> pl.DataFrame:
+        """Answered flights whose wait is over and that have landed, each with what the first version says of it."""
+        known = self.asked().filter(
+            pl.col("sched_dep").is_between(PLAN.since, PLAN.until - WAIT), pl.col("landed_at") <= PLAN.until
+        )
+        rows = self.log().select(*FLIGHT, "raw").join(known, on=FLIGHT)
+        assert self.results.first is not None
+        return rows.with_columns(first=self.app.predictor(MODEL, self.results.first).predict(rows).raw)
+
+
+@pytest.fixture(scope="module")
+def flights() -> pl.DataFrame:
+    """Three flights in ten."""
+    return read_flights().sample(fraction=0.3, seed=2013, shuffle=True)
+
+
+@pytest.fixture(scope="module")
+def demo(flights, tmp_path_factory) -> Iterator[Demo]:
+    """The shortened demo."""
+    folder, printed = tmp_path_factory.mktemp("demo") / "perene-demo", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        results = run(folder, plan=PLAN, flights=flights)
+    app = open_project(folder)
+    yield Demo(flights=flights, folder=folder, app=app, results=results, printed=printed.getvalue())
+    app.close()
+
+
+def test_flights_are_asked_for_an_hour_before_and_answered_by_what_was_live(demo):
+    """Each answer was given one hour before departure, in bulk or over HTTP, by the version that was live then."""
+    log = demo.log()
+    live = [demo.app.releases.live_at(MODEL, at) for at in log["predicted_at"]]
+
+    assert (log["sched_dep"] - log["predicted_at"]).unique().to_list() == [timedelta(hours=1)]
+    assert log["model_version"].to_list() == live
+
+
+def test_every_flight_is_in_the_log_once_or_counted(demo):
+    """Each flight that was asked for is one line of the log, unless no version was live: those are counted."""
+    log, asked = demo.log(), demo.asked()
+    first_live = demo.app.releases.history(MODEL)[0].since
+    told = demo.results.told
+
+    answered = asked.filter(pl.col("asked_at") >= first_live)
+    assert log.select(FLIGHT).sort(FLIGHT).equals(answered.select(FLIGHT).sort(FLIGHT))
+    assert told.unanswered == asked.height - answered.height > 0
+    assert log["prediction_id"].n_unique() == log.height == told.bulk + told.http
+
+
+def test_the_last_days_went_over_http(demo):
+    """What was asked for from that day on was answered by a server, minute by minute, and drained once."""
+    over_http = demo.log().filter(pl.col("predicted_at") >= PLAN.http_from)
+    requests = over_http.group_by("predicted_at").agg(pl.col("request_id").n_unique(), pl.col("ingest").n_unique())
+
+    assert over_http.height == demo.results.told.http > 0
+    assert requests["request_id"].to_list() == [1] * requests.height
+    assert over_http["request_id"].n_unique() == requests.height
+
+
+def test_no_truth_comes_before_its_flight_has_landed(demo):
+    """The ground truth is of flights that landed in time, known when they did, each once; of others there is none."""
+    said = demo.app.lake.scan(MODEL, Log.TRUTHS).collect()
+    landed = demo.asked().filter(pl.col("landed_at") < PLAN.until)
+
+    known = said.select("event_at", "known_at", "label").sort(pl.all())
+    assert known.equals(landed.select(event_at="sched_dep", known_at="landed_at", label="late").sort(pl.all()))
+    assert said.select("key", "event_at").is_unique().all()
+    assert not said["retracted"].any()
+
+
+def test_a_cycle_knows_what_had_happened_and_nothing_more(demo):
+    """A dataset holds the archive and the answered flights of its window, with the labels of what had landed."""
+    model, log = demo.app.model(MODEL), demo.log()
+    answered = demo.flights.join(log.select(FLIGHT), on=FLIGHT, how="semi")
+    for version in demo.app.datasets.list(MODEL):
+        told = pl.concat([demo.flights.filter(pl.col("sched_dep") < PLAN.since), answered])
+        inside = told.filter(pl.col("sched_dep").is_between(version.since, version.until, closed="left"))
+        expected = inside.with_columns(label=pl.when(pl.col("landed_at") <= version.created_at).then("late"))
+
+        rows = demo.app.datasets.read(model, version)
+
+        assert rows.select(*FLIGHT, "label").sort(FLIGHT).equals(expected.select(*FLIGHT, "label").sort(FLIGHT))
+
+
+def test_a_cycle_runs_every_week(demo):
+    """The schedule's runs are at the beginning and at each due time, and each ended."""
+    runs = sorted(demo.app.runs.list(MODEL), key=lambda run: run.id)
+
+    assert [run.created_at.day for run in runs] == [1, 7, 14]
+    assert {run.trigger for run in runs} == {"schedule"}
+    assert {run.state.value for run in runs} == {"succeeded"}
+
+
+def test_the_table_is_what_the_logs_say(demo):
+    """Loss, AUC, bias, labels and flights of the table are those of plain Polars and scikit-learn."""
+    quality, rows = demo.results.total.quality, demo.measured()
+    y = pl.col("late")
+    losses = rows.select(-pl.when(y).then(pl.col(p)).otherwise(1 - pl.col(p)).log().alias(p) for p in ("raw", "first"))
+    in_month = demo.log().filter(pl.col("sched_dep") < PLAN.until)
+    mature = in_month.filter(pl.col("sched_dep") <= PLAN.until - WAIT).height
+
+    loss, auc = quality.metric(LOSS), quality.metric(AUC)
+    assert (loss.live.value, loss.rescored.value) == pytest.approx((losses["raw"].mean(), losses["first"].mean()))
+    assert loss.difference.value == pytest.approx(losses["raw"].mean() - losses["first"].mean())
+    assert auc.live.value == pytest.approx(roc_auc_score(rows["late"], rows["raw"]))
+    assert auc.rescored.value == pytest.approx(roc_auc_score(rows["late"], rows["first"]))
+    assert quality.bias.observed.value == pytest.approx(rows["raw"].mean() - rows["late"].mean())
+    assert (quality.answered, quality.mature, quality.labelled) == (in_month.height, mature, rows.height)
+    assert np.isfinite([loss.difference.lower, loss.difference.upper]).all()
+
+
+def test_the_table_is_printed(demo):
+    """What is printed are those numbers: a line for the month and one for all, then what they mean."""
+    total = demo.results.total
+    loss = total.quality.metric(LOSS)
+    lines = demo.printed.splitlines()
+    (month,), (every,) = ([line for line in lines if line.startswith(name)] for name in ("Mar ", "all "))
+
+    for number in (f"{total.quality.answered:,}", f"{loss.live.value:.3f}", f"{loss.rescored.value:.3f}"):
+        assert number in month.split()
+        assert number in every.split()
+    assert [int(word) for word in every.split()[-3:]] == [
+        sum(run.outcome == outcome for run in demo.app.runs.list(MODEL))
+        for outcome in ("released", "worse", "inconclusive")
+    ]
+    assert f"{demo.results.told.unanswered:,} flights were asked for before a version was live" in demo.printed
+
+
+def test_the_report_needs_nothing_else(demo):
+    """report.html has its figures in it, and neither loads nor runs anything."""
+    text = (demo.folder / "report.html").read_text()
+
+    assert text.count('role="img"') == 3
+    assert not re.findall(r"<script|<link|<img|<iframe|@import|url\(|\bsrc=|\bhref=|\son\w+=", text)
+    assert set(re.findall(r"https?://[^\"' <]+", text)) <= {"http://www.w3.org/2000/svg"}
+    assert "default-src 'none'" in unescape(text)
+
+
+def test_time_stands_at_the_end(demo):
+    """Project time stands where the replay ended."""
+    assert demo.app.time.now() == PLAN.until
+
+
+def test_the_project_is_whole(demo):
+    """The project is sound, and what its README and its traffic need is there."""
+    assert main(["check", "--project", str(demo.folder)]) == 0
+    for name in ("README.md", "traffic.py", "perene.toml", ".gitignore", "data/archive.parquet", "report.html"):
+        assert (demo.folder / name).is_file()
+    assert not (demo.folder / "gitignore").exists()
+
+
+def test_another_folder_is_refused(tmp_path, capsys):
+    """A folder that the demo did not write is left as it is, and the error says what to do."""
+    (tmp_path / "mine.txt").write_text("mine")
+
+    assert main(["demo", "--into", str(tmp_path)]) == 4
+
+    assert "mend" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_second_run_starts_afresh(demo, flights, tmp_path):
+    """A folder of the demo is replaced, whatever has been put into it."""
+    folder = tmp_path / "perene-demo"
+    shutil.copytree(demo.folder, folder)
+    (folder / "notes.txt").write_text("mine")
+    day = Plan(since=PLAN.since, http_from=PLAN.since + timedelta(days=1), until=PLAN.since + timedelta(days=1))
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        results = run(folder, plan=day, flights=flights)
+
+    assert len(results.total.cycles) == 1
+    assert (folder / MARKER).is_file()
+    assert not (folder / "notes.txt").exists()
