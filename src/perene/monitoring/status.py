@@ -26,6 +26,7 @@ from perene.records.verdict import Verdict
 ALIVE = timedelta(seconds=10)  # a server that was silent for longer does not count
 ROLLOUT = timedelta(minutes=10)  # how long servers may take to follow a release
 _RUNS = 5
+_SAID_ELSEWHERE = (*FRESHNESS_RULES, "run-failed")  # freshness is an axis of its own, and a failed run a reason
 _GRAVITY: dict[FreshnessState | HealthState, int] = {
     FreshnessState.STALE: 4,
     HealthState.DEGRADED: 3,
@@ -158,7 +159,7 @@ def _facts(model: Model, remembered: Remembered) -> _Facts:
         since=next((period.since for period in reversed(periods) if period.until is None), None),
         waiting=len(remembered.releases.list(model.name, state=ReleaseState.WAITING)),
         runs=remembered.runs.list(model.name, limit=_RUNS),
-        alerts=[alert.what for alert in firing if alert.rule not in FRESHNESS_RULES],
+        alerts=[alert.what for alert in firing if alert.rule not in _SAID_ELSEWHERE],
         servers=remembered.servers.alive(ALIVE),
     )
 
