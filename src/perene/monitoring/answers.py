@@ -16,7 +16,7 @@ from perene.repositories.examples import midnight
 from perene.repositories.predictions import Predictions
 from perene.statistics.intervals import Mask, Values
 
-AT_ONCE = 50_000  # rows that are wanted at once
+AT_ONCE = 20_000  # rows that are wanted at once
 _FIRST_DAYS, _GROWTH, _MOST_DAYS = 2, 8, 366
 
 
