@@ -17,7 +17,7 @@ from perene.storage.tables import model as models
 
 # A truth that names only a prediction lies in the partition of the day on which it was known. One that was known
 # longer than this before the prediction was made, or was to be asked for, is not looked for.
-_EARLY = timedelta(days=2)
+EARLY = timedelta(days=2)
 
 
 class Predictions:
@@ -85,7 +85,7 @@ class Predictions:
         )
         first = min(days, default=None) if days is not None else None if since is None else since.astimezone(UTC).date()
         if first is not None:
-            first = min(first - timedelta(days=model.asked.days), _first_made(lines)) - _EARLY
+            first = min(first - timedelta(days=model.asked.days), _first_made(lines)) - EARLY
         said = self._said(model, as_of, first=first, upto=said_upto)
         ids = said.filter(pl.col("prediction_id").is_not_null())
         keyed = said.filter(pl.col("prediction_id").is_null())
@@ -107,7 +107,7 @@ class Predictions:
         said = self._lake.scan(model.name, Log.TRUTHS, columns=truths_columns(model), upto=upto)
         if first is not None:
             said = said.filter(pl.col("day") >= first)
-        return said.filter(pl.col("known_at") <= as_of)
+        return said.filter(pl.col("known_at") <= as_of.astimezone(UTC))
 
     def _names(self, model: Model | str | None) -> list[str]:
         if model is not None:
