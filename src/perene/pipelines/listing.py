@@ -11,7 +11,7 @@ import polars as pl
 from perene.definition.model import Model
 from perene.pipelines.journaling import waiting_predictions
 from perene.pipelines.truths import truth_of, truths_frame
-from perene.repositories.predictions import Predictions
+from perene.repositories.predictions import EARLY, Predictions
 from perene.repositories.truths import Truths, newest_truths
 from perene.storage.envelope import Log, predictions_columns, truths_columns
 from perene.storage.journal import JournalReader
@@ -74,7 +74,7 @@ class Answers:
         """What names a prediction wins over what is said of its key and event time."""
         columns = [name for name in truths_columns(model) if name != "ingest"]
         waiting = [truth_of(entry.body) for entry in self.journals.entries(model.name, "truth")]
-        drained = self.truths.scan(model).select(*columns, "ingest")
+        drained = self.truths.scan(model, since=_first_said(lines)).select(*columns, "ingest")
         said = pl.concat([drained, truths_frame(model, waiting).lazy().select(*columns, ingest=_WAITS)])
         ids, keys = lines["prediction_id"].to_list(), lines["key"].unique().to_list()
         by_id = said.filter(pl.col("prediction_id").is_in(ids))
@@ -85,6 +85,12 @@ class Answers:
         known_at = pl.when(pl.col("label").is_null()).then("known_at_of_key").otherwise("known_at")
         both = joined.with_columns(label=pl.coalesce("label", "label_of_key"), known_at=known_at)
         return both.drop("label_of_key", "known_at_of_key")
+
+
+def _first_said(lines: pl.DataFrame) -> datetime | None:
+    """From when on truths of these lines are looked for, as ``Predictions.with_truth`` does."""
+    first = lines.select(pl.min_horizontal(pl.col("event_at", "predicted_at").min())).item()
+    return None if first is None else first - EARLY
 
 
 def _within(lines: pl.DataFrame, since: datetime | None, until: datetime | None) -> pl.DataFrame:
