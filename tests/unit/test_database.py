@@ -264,12 +264,16 @@ def test_a_missing_driver() -> None:
     assert caught.value.mend == 'pip install "perene[postgres]"'
 
 
-def test_a_password_is_not_shown() -> None:
-    """The name of a database in errors has no password."""
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql+nothing://user:secret@host/name", "postgresql://host:secret/name", "postgresql://u:a@secret:b/c"],
+)
+def test_a_password_is_not_shown(url) -> None:
+    """The name of a database in errors has no password, nor what a slash in one makes of it."""
     with pytest.raises(StorageError) as caught:
-        Database("postgresql+nothing://user:secret@host/name")
+        Database(url)
 
-    assert "secret" not in str(caught.value)
+    assert "secret" not in f"{caught.value} {caught.value.__cause__}"
 
 
 def test_connections_belong_to_any_thread(database: Database) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
+from datetime import timedelta
+from sys import float_info
 from typing import Any
 
+from perene.definition.durations import duration
 from perene.definition.spelling import did_you_mean
 from perene.errors import Mistake
 
-OVERRIDES = ("every", "release", "stale_after")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -17,12 +18,11 @@ def read_value(shown: str, key: str, value: Any, *, mistakes: list[Mistake]) -> 
     """A value as its type; what is wrong with it goes to the mistakes, under the name that it was given by."""
     reader = _READERS.get(key)
     if key.startswith("model."):
-        setting = key.rpartition(".")[2]
-        reader = _text if setting in OVERRIDES and key.count(".") == 2 else None
+        reader = _OVERRIDES.get(key.rpartition(".")[2]) if key.count(".") == 2 else None
     if reader is None:
-        known = (
-            [f"{key.rpartition('.')[0]}.{name}" for name in OVERRIDES] if key.startswith("model.") else list(_READERS)
-        )
+        of_model = [f"{'.'.join(key.split('.')[:2])}.{name}" for name in _OVERRIDES]
+        tables = [name.partition(".")[0] for name in _READERS if is_table(name.partition(".")[0])]
+        known = of_model if key.startswith("model.") else [*_READERS, *tables]
         mistakes.append(Mistake(where=shown, what=f"is not a setting{did_you_mean(key, known)}"))
         return None
     try:
@@ -30,6 +30,12 @@ def read_value(shown: str, key: str, value: Any, *, mistakes: list[Mistake]) -> 
     except ValueError as error:
         mistakes.append(Mistake(where=shown, what=str(error)))
         return None
+
+
+def is_table(key: str) -> bool:
+    """Whether a key holds other keys, not a value."""
+    of_model = key == "model" or (key.startswith("model.") and key.count(".") == 1)
+    return of_model or any(known.startswith(f"{key}.") for known in _READERS)
 
 
 def typed_as_toml(key: str, text: str) -> Any:
@@ -60,7 +66,7 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def _number(value: Any, *, least: float, above: bool = False) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -float_info.max <= value <= float_info.max:
         raise ValueError(f"must be a number, not {_kind(value)}")
     if value < least or (above and value == least):
         raise ValueError(f"must be {'more than' if above else 'at least'} {least:g}, not {value:g}")
@@ -87,6 +93,12 @@ def _host(value: Any) -> str:
     return str(value)
 
 
+def _span(value: Any) -> str:
+    if _text(value) != "never" and duration(value) == timedelta(0):
+        raise ValueError("must be longer than nothing")
+    return str(value)
+
+
 def _kind(value: Any) -> str:
     return {
         str: "an empty text" if value == "" else "a text",
@@ -110,6 +122,11 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "serve.journal_seconds": lambda value: _number(value, least=0, above=True),
     "time.speed": lambda value: _number(value, least=0),
     "bundle.include": _texts,
+}
+_OVERRIDES: dict[str, Callable[[Any], Any]] = {
+    "every": _span,
+    "release": lambda value: _choice(value, ("auto", "review")),
+    "stale_after": _span,
 }
 ATTRIBUTES = {"bundle.include": "bundle_include"}
 _NUMBERS = ("serve.port", "serve.journal_rows", "serve.journal_seconds", "time.speed")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from perene.definition.keys import ATTRIBUTES, read_value, typed_as_toml
+from perene.definition.keys import ATTRIBUTES, is_table, read_value, typed_as_toml
 from perene.definition.spelling import did_you_mean
 from perene.errors import Mistake, SettingsError
 
@@ -58,14 +58,18 @@ def load_settings(folder: Path, *, environment: str | None, variables: Mapping[s
     values: dict[str, Any] = {}
     for layer, settings in layers.items():
         prefix = f"env.{layer}." if layer else ""
-        read = {key: read_value(f"{prefix}{key}", key, value, mistakes=mistakes) for key, value in settings.items()}
+        read = {
+            key: read_value(f"{prefix}{key}", key, value, mistakes=mistakes)
+            for key, value in settings.items()
+            if value != {} or not is_table(key)
+        }
         if layer in ("", name):
             values |= read
     for variable, key in _keys_of(variables):
         values[key] = read_value(variable, key, typed_as_toml(key, variables[variable]), mistakes=mistakes)
     if mistakes:
         raise SettingsError(f"{where} is not right", tuple(mistakes))
-    return _settings(folder, name, values)
+    return _rooted(_settings(folder, name, values), folder.resolve(), where)
 
 
 def find_project(start: Path) -> Path:
@@ -99,13 +103,17 @@ def _read(folder: Path) -> tuple[dict[str, Any], str]:
 def _in_pyproject(folder: Path) -> dict[str, Any] | None:
     file = folder / "pyproject.toml"
     tool = _parsed(file).get("tool", {}) if file.is_file() else {}
-    return tool.get("perene") if isinstance(tool, dict) else None
+    own = tool.get("perene") if isinstance(tool, dict) else None
+    if own is not None and not isinstance(own, dict):
+        mistake = Mistake(where="pyproject.toml: tool.perene", what="must be a table")
+        raise SettingsError("pyproject.toml is not right", (mistake,))
+    return own
 
 
 def _parsed(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number too long, brackets too deep
         raise SettingsError(f"{file.name} is not TOML", (Mistake(where=file.name, what=str(error)),)) from error
     except OSError as error:
         raise SettingsError(f"{file.name} cannot be read", (Mistake(where=file.name, what=str(error)),)) from error
@@ -115,7 +123,7 @@ def _layers(text: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The dotted keys and values of the file's own settings ("") and of each environment."""
     environments = text.get("env", {})
     tables = (
-        {name: table for name, table in environments.items() if isinstance(table, dict)}
+        {name: table for name, table in environments.items() if name and isinstance(table, dict)}
         if isinstance(environments, dict)
         else {}
     )
@@ -128,11 +136,13 @@ def _layers(text: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _flat(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values; a table without keys stands for itself."""
     for name, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(f"{prefix}{name}.", value)
+        key = f"{prefix}{name}" if name else f'{prefix}""'
+        if value and isinstance(value, dict):
+            yield from _flat(f"{key}.", value)
         else:
-            yield f"{prefix}{name}", value
+            yield key, value
 
 
 def _keys_of(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -156,15 +166,19 @@ def _settings(folder: Path, environment: str, values: dict[str, Any]) -> Setting
         else:
             named[ATTRIBUTES.get(key, key.rpartition(".")[2])] = value
     named.setdefault("project", folder.resolve().name)
-    settings = Settings(environment=environment, overrides=overrides, **named)
-    return _rooted(settings, folder.resolve())
+    return Settings(environment=environment, overrides=overrides, **named)
 
 
-def _rooted(settings: Settings, folder: Path) -> Settings:
+def _rooted(settings: Settings, folder: Path, where: str) -> Settings:
     """Settings whose relative paths are taken from the project's folder."""
     database, storage = settings.database, settings.storage
     scheme, mark, path = database.partition(":///")
     if mark and scheme.startswith("sqlite") and path and not path.startswith((":memory:", "/")):
+        if "?" in str(folder):
+            what = f"the folder {folder} has a question mark in its path, which a database's URL cannot hold"
+            raise SettingsError(
+                f"{where} is not right", (Mistake(where="database", what=what),), mend="move the project"
+            )
         database = f"{scheme}:///{folder / path}"
     if "://" not in storage:
         storage = str(folder / storage)

@@ -111,6 +111,8 @@ def _parse(url: str) -> sa.URL:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
         raise _bad_url(str(error)) from error
+    except ValueError:  # it names what may be a part of the password
+        raise _bad_url("its port is not a number; in a password, write %2F for / and %40 for @") from None
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise _bad_url(f"{parsed.get_backend_name()} is neither sqlite nor postgresql")
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
