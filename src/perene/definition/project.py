@@ -53,12 +53,12 @@ def load_project(folder: Path, *, environment: str | None = None, variables: Map
         module = _imported(folder, file, mistakes)
         for model in _models_of(module):
             other = models.setdefault(model.name, model)
-            modules.setdefault(model.name, module.__name__ if module else "")
             if other is not model:
-                mistakes.append(
-                    Mistake(where=model.line, what=f"the model {model.name} is declared at {other.line} too")
-                )
-    _override(models, settings)
+                what = f"the model {model.name} is declared at {other.line} too"
+                mistakes += [Mistake(where=model.line, what=what), *model.mistakes]
+            elif module is not None and (model.name not in modules or _stands_in(model, _relative(file, folder))):
+                modules[model.name] = module.__name__
+    _override(models, settings, are_all=not mistakes)
     for model in models.values():
         mistakes += model.mistakes
     if mistakes:
@@ -70,15 +70,20 @@ def _model_files(folder: Path, settings: Settings) -> list[Path]:
     files: dict[Path, None] = {}
     missing = []
     for pattern in settings.models:
-        found = (
-            [file for file in sorted(folder.glob(pattern)) if file.suffix == ".py"] if not _is_outside(pattern) else []
-        )
+        found = [] if _is_outside(pattern) else _matching(folder, pattern)
         files |= dict.fromkeys(found)
         if not found:
             missing.append(Mistake(where="models", what=f"{pattern!r} matches no Python file in the project's folder"))
     if missing:
         raise SettingsError(f"{FILE} names no model files", tuple(missing))
     return list(files)
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return [file for file in sorted(folder.glob(pattern)) if file.suffix == ".py" and file.is_file()]
+    except (ValueError, IndexError):  # no pattern: "a**", "."
+        return []
 
 
 def _is_outside(pattern: str) -> bool:
@@ -103,36 +108,65 @@ def _prefer(folder: Path) -> None:
 
 def _is_of_another_project(module: ModuleType, folder: Path) -> bool:
     places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
-    for place in (Path(text) for text in places if text):
-        home = next((parent for parent in place.parents if (parent / FILE).is_file()), None)
-        if home is not None and home.resolve() != folder:
-            return True
-    return False
+    return any(_home(Path(place)) not in (None, folder) for place in places if place)
+
+
+def _home(place: Path) -> Path | None:
+    """The folder of the project that a file belongs to."""
+    if "site-packages" in place.parts:
+        return None
+    try:
+        return find_project(place.parent)
+    except SettingsError:
+        return None
 
 
 def _imported(folder: Path, file: Path, mistakes: list[Mistake]) -> ModuleType | None:
+    shown = _relative(file, folder)
     parts = file.relative_to(folder).with_suffix("").parts
     name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except DeclarationError as error:
         mistakes += error.mistakes
-    except Exception as error:  # noqa: BLE001 - the user's file runs here; whatever it raises is a mistake with its line
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's file runs here; what it raises is a mistake
         what = f"{name} cannot be imported: {type(error).__name__}: {error}"
-        mend = "apt-get install libgomp1" if "libgomp" in str(error) else ""  # LightGBM's wheel needs the system's
-        mistakes.append(Mistake(where=_line_of(error, folder, file), what=what, mend=mend))
+        mistakes.append(Mistake(where=_line_of(error, folder, shown), what=what, mend=_mend(error, name)))
+    else:
+        place = getattr(module, "__file__", None)
+        if place is not None and Path(place).resolve() == file.resolve():
+            return module
+        what = f"{name} is the name of another module, {place or 'which is part of Python'}"
+        mistakes.append(Mistake(where=shown, what=what, mend="rename the file"))
     return None
 
 
-def _line_of(error: Exception, folder: Path, file: Path) -> str:
+def _mend(error: BaseException, name: str) -> str:
+    if "libgomp" in str(error):
+        return "apt-get install libgomp1"  # LightGBM's wheel needs the system's
+    if isinstance(error, ModuleNotFoundError) and error.name == name and "." in name:
+        package = name.rpartition(".")[0].replace(".", "/")
+        return f"an installed package has the name of its folder: put an empty __init__.py into {package}"
+    return ""
+
+
+def _line_of(error: BaseException, folder: Path, otherwise: str) -> str:
     """The last line of the project's own files that an error came through."""
+    lines = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
-        own = [(Path(error.filename), error.lineno)]
-    else:
-        own = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    for place, line in reversed(own):
-        if place.is_relative_to(folder):
-            return f"{place.relative_to(folder).as_posix()}:{line}"
+        lines.append((Path(error.filename), error.lineno))
+    for place, line in reversed(lines):
+        if place.is_relative_to(folder) and not _is_foreign(place.relative_to(folder)):
+            return f"{_relative(place, folder)}:{line}"
+    return otherwise
+
+
+def _is_foreign(place: Path) -> bool:
+    """Whether a file of the folder is no code of the user's: a virtual environment's, mostly."""
+    return "site-packages" in place.parts or any(part.startswith(".") for part in place.parts)
+
+
+def _relative(file: Path, folder: Path) -> str:
     return file.relative_to(folder).as_posix()
 
 
@@ -144,11 +178,20 @@ def _models_of(module: ModuleType | None) -> Iterator[Model]:
             yield value
 
 
-def _override(models: dict[str, Model], settings: Settings) -> None:
+def _stands_in(model: Model, file: str) -> bool:
+    """Whether a file declares a model, and does not only import it."""
+    return model.line.rpartition(":")[0] == file
+
+
+def _override(models: dict[str, Model], settings: Settings, *, are_all: bool) -> None:
+    """Change the models as the settings say. Unless they are all there, those that are not known are passed over."""
     mistakes = []
     for name, terms in settings.overrides.items():
         if name not in models:
-            mistakes.append(Mistake(where=f"model.{name}", what=f"there is no such model{did_you_mean(name, models)}"))
+            if are_all:
+                mistakes.append(
+                    Mistake(where=f"model.{name}", what=f"there is no such model{did_you_mean(name, models)}")
+                )
             continue
         for setting, value in terms.items():
             try:
