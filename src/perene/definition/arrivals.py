@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import polars as pl
@@ -21,7 +23,7 @@ def arrived(frame: Frame) -> pl.DataFrame:
     """A frame as polars. pandas' NaN is its missing value; a pandas column of mixed things comes as an Object column.
 
     Raises:
-        DataError: it is no frame.
+        DataError: it is no frame, or has two columns of one name.
     """
     if isinstance(frame, pl.DataFrame):
         return frame
@@ -29,8 +31,10 @@ def arrived(frame: Frame) -> pl.DataFrame:
         return frame.collect()
     kind = technology(frame)
     if kind == "pandas" and hasattr(frame, "columns"):
+        _refuse_twins([str(name) for name in frame.columns])
         return pl.DataFrame([_of_pandas(str(name), frame[name]) for name in frame.columns])
     if kind == "pyarrow" and hasattr(frame, "column_names"):
+        _refuse_twins(frame.column_names)
         whole = pl.from_arrow(frame)
         assert isinstance(whole, pl.DataFrame)
         return whole
@@ -42,6 +46,12 @@ def arrived(frame: Frame) -> pl.DataFrame:
 def _of_pandas(name: str, column: Any) -> pl.Series:
     try:
         series: pl.Series = pl.from_pandas(column).alias(name)
-    except (ValueError, TypeError):  # pyarrow's errors are of these two
+    except (ValueError, TypeError, NotImplementedError):  # pyarrow's errors are of these
         return pl.Series(name, column.tolist(), dtype=pl.Object)
     return series
+
+
+def _refuse_twins(names: Sequence[str]) -> None:
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise DataError(f"the frame has several columns {', '.join(twice)}", mend="give each column its own name")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, get_origin
 
@@ -11,6 +11,8 @@ import polars as pl
 
 from perene.definition.arrivals import arrived, technology
 from perene.errors import DataError, PereneError
+
+_ONE_PER_ROW = "return an array or a series with one value per row"
 
 
 class Kind(StrEnum):
@@ -26,7 +28,8 @@ class Kind(StrEnum):
 
 TABLES = (Kind.POLARS, Kind.PANDAS, Kind.ARROW, Kind.ARRAY)
 VECTORS = (Kind.ARRAY, Kind.POLARS_SERIES, Kind.PANDAS_SERIES)
-_SHORT = {"pl.": "polars.", "pd.": "pandas.", "pa.": "pyarrow.", "np.": "numpy.", "npt.NDArray": "numpy.ndarray"}
+_SHORT = {"pl.": "polars.", "pd.": "pandas.", "pa.": "pyarrow.", "np.": "numpy."}
+_ARRAYS = ("NDArray", "ndarray", "npt.NDArray", "numpy.typing.NDArray")
 
 
 def kind_of(annotation: object) -> Kind | None:
@@ -34,7 +37,7 @@ def kind_of(annotation: object) -> Kind | None:
     if isinstance(annotation, str):
         name = annotation.partition("[")[0]
         short = next((prefix for prefix in _SHORT if name.startswith(prefix)), "")
-        name = _SHORT.get(short, "") + name.removeprefix(short)
+        name = Kind.ARRAY if name in _ARRAYS else _SHORT.get(short, "") + name.removeprefix(short)
     else:
         kind = get_origin(annotation) or annotation
         package = getattr(kind, "__module__", "").partition(".")[0]
@@ -82,26 +85,41 @@ def vector_back(value: Any) -> np.ndarray[Any, np.dtype[Any]]:
         DataError: they are no values.
     """
     if isinstance(value, pl.Series):
-        return value.to_numpy()
-    if isinstance(value, list | tuple):
-        uneven = bool(value) and isinstance(value[0], str)
-        return np.asarray(value, dtype=object if uneven else None)
-    if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
-        return np.asarray(value)
-    raise DataError(
-        f"{type(value).__name__} holds no values", mend="return an array or a series with one value per row"
-    )
+        array = _array_of(value.to_list()) if isinstance(value.dtype, pl.List) else value.to_numpy()
+    elif isinstance(value, list | tuple):
+        array = _array_of(value)
+    elif isinstance(value, np.ndarray) or hasattr(value, "__array__"):
+        array = np.asarray(value)
+    else:
+        raise DataError(f"{type(value).__name__} holds no values", mend=_ONE_PER_ROW)
+    if array.ndim == 0:
+        raise DataError("one value for all rows", mend=_ONE_PER_ROW)
+    return array
 
 
 def series_back(value: Any) -> pl.Series:
-    """Values that a hook returned, as texts: the slice that each row belongs to."""
-    if isinstance(value, pl.Series):
-        return value.cast(pl.String)
-    if technology(value) == "pandas":
+    """Values that a hook returned, as texts: the slice that each row belongs to; null where it is missing or NaN.
+
+    Raises:
+        DataError: they are no values, or several for a row.
+    """
+    if technology(value) == "pandas" and getattr(value, "ndim", 0) == 1:
+        missing = value.isna().tolist()
         return pl.Series(
-            [None if item is None or item != item else str(item) for item in value.tolist()], dtype=pl.String
+            [None if no else str(item) for item, no in zip(value.tolist(), missing, strict=True)], dtype=pl.String
         )
-    return pl.Series(vector_back(value).tolist(), strict=False).cast(pl.String)
+    series = value if isinstance(value, pl.Series) else pl.Series(vector_back(value).tolist(), strict=False)
+    if series.dtype.is_nested():
+        raise DataError("several values for a row", mend=_ONE_PER_ROW)
+    return (series.fill_nan(None) if series.dtype.is_float() else series).cast(pl.String)
+
+
+def _array_of(values: Sequence[Any]) -> np.ndarray[Any, np.dtype[Any]]:
+    are_texts = bool(values) and isinstance(values[0], str)
+    try:
+        return np.asarray(values, dtype=object if are_texts else None)
+    except ValueError as error:
+        raise DataError("lists of different lengths", mend=_ONE_PER_ROW) from error
 
 
 def _installed(convert: Callable[[], Any]) -> Any:

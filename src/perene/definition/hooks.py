@@ -113,14 +113,30 @@ class Hook:
             case "features":
                 back: Any = table_back(value)
             case "metric" if self.whole:
-                return float(value)
+                return _number(value)
             case "slice":
                 back = series_back(value)
             case _:
                 back = vector_back(value)
         if len(back) != height:
             raise DataError(f"returned {len(back)} values for {height} rows")
-        return back.astype(np.float64) if self.kind == "metric" else back
+        return _numbers(back) if self.kind == "metric" else back
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"returned {type(value).__name__}, which is no number") from error
+
+
+def _numbers(values: Any) -> Any:
+    if values.ndim != 1:
+        raise DataError(f"returned values of shape {values.shape}, not one per row")
+    try:
+        return values.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"returned {values.dtype}, not numbers") from error
 
 
 def read_hook(kind: str, function: Any, *, line: str, **options: Any) -> tuple[Hook | None, list[Mistake]]:

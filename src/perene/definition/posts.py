@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,12 +43,14 @@ def apply_posts(model: Model, rows: pl.DataFrame, raw: Array) -> tuple[list[Arra
 def _step(hook: Hook, before: Array, given: dict[str, Any], *, last: bool) -> Array:
     after: Array = hook(p=before, **given)
     wanted = hook.answer if last else None
+    shape = _shape(wanted, before, after)
+    if after.shape != shape:
+        raise hook.refused(f"returned shape {after.shape}, not {shape}")
     if wanted is None or isinstance(wanted, pl.Float64 | pl.List):
-        return _numbers(hook, after, before, same_shape=wanted is None)
+        return _numbers(hook, after)
     if isinstance(wanted, pl.String):
-        texts = np.asarray(after, dtype=object)
-        if all(isinstance(text, str) for text in texts.ravel()):
-            return np.asarray([str(text) for text in texts], dtype=object)
+        if all(isinstance(text, str) for text in after):
+            return np.asarray([str(text) for text in after], dtype=object)
     elif isinstance(wanted, pl.Boolean) and after.dtype == np.bool_:
         return after
     elif isinstance(wanted, pl.Int64) and np.issubdtype(after.dtype, np.integer):
@@ -55,13 +58,19 @@ def _step(hook: Hook, before: Array, given: dict[str, Any], *, last: bool) -> Ar
     raise hook.refused(f"declares {wanted} answers, but returned {after.dtype}")
 
 
-def _numbers(hook: Hook, after: Array, before: Array, *, same_shape: bool) -> Array:
-    try:
-        numbers = after.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise hook.refused(
-            f"returned {after.dtype}, not numbers", mend="name another type of answer in the return annotation"
-        ) from error
-    if same_shape and numbers.shape != before.shape:
-        raise hook.refused(f"returned shape {numbers.shape} for {before.shape}")
-    return numbers
+def _shape(wanted: pl.DataType | None, before: Array, after: Array) -> tuple[int, ...]:
+    """What a step's output must be like: as its input, or as the type that it declares."""
+    if wanted is None:
+        return before.shape
+    if not isinstance(wanted, pl.List):
+        return (len(before),)
+    return after.shape if after.ndim == 2 else (len(before), before[:1].size)
+
+
+def _numbers(hook: Hook, after: Array) -> Array:
+    is_text = any(isinstance(value, str) for value in after.ravel()) if after.dtype == object else False
+    if after.dtype.kind in "biufO" and not is_text:
+        with suppress(TypeError, ValueError):
+            return after.astype(np.float64)
+    mend = "name another type of answer in the return annotation"
+    raise hook.refused(f"returned {after.dtype}, not numbers", mend=mend)
