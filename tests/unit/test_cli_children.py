@@ -58,6 +58,28 @@ def test_one_that_ends_at_once_ends_all_and_is_named():
     assert all(child.process.poll() is not None for child in children._children.values())
 
 
+def test_one_that_ends_after_a_while_is_started_again(tmp_path):
+    """A process that had settled and then ended is started again; the others never notice."""
+    err = StringIO()
+    once = (
+        "import pathlib, sys; mark = pathlib.Path(sys.argv[1]);"
+        "mark.exists() or (mark.touch(), print('first', flush=True), sys.exit(3)); print('second', flush=True);"
+        "sys.stdin.read()"
+    )
+    children = Children(
+        commands={"server": [*python(once), str(tmp_path / "mark")], "worker": python(STEADY)}, err=err, settled_s=0.0
+    )
+    runner = threading.Thread(target=children.run)
+    runner.start()
+    wait_for(err, "server │ second\n")
+
+    children.stop()
+    runner.join(timeout=20)
+
+    assert "server │ ended with code 3; started again" in err.getvalue()
+    assert err.getvalue().count("worker │") == 1
+
+
 def test_one_that_does_not_finish_in_time_is_killed():
     """What ignores the request to stop is killed after its grace."""
     err = StringIO()

@@ -16,7 +16,7 @@ from perene.errors import PereneError
 
 GRACE_S = 20.0  # what a process gets to finish what it took
 _LAST_GRACE_S = 3.0
-_SETTLED_S = 10.0  # one that ran this long is started again when it ends; an earlier end would repeat itself
+SETTLED_S = 10.0  # one that ran this long is started again when it ends; an earlier end would repeat itself
 _PAUSE_S = 0.1
 SAME_WISH_S = 0.5  # a second signal within this is the first one again: some wrappers pass on what the terminal sent
 _WITH_PARENT = "PERENE_WITH_PARENT"
@@ -60,6 +60,7 @@ class Children:
     commands: Mapping[str, Sequence[str]]
     err: TextIO
     grace_s: float = GRACE_S
+    settled_s: float = SETTLED_S
     same_wish_s: float = SAME_WISH_S
     _children: dict[str, _Child] = field(default_factory=dict)
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -111,13 +112,14 @@ class Children:
         if code is None:
             return
         child.reader.join(timeout=1)
-        if time.monotonic() - child.started < _SETTLED_S:
+        if time.monotonic() - child.started < self.settled_s:
             raise ProcessEnded(
                 f"the {child.name} ended by itself",
                 why=f"its exit code is {code}; its last lines are above",
                 mend=f"mend what they name, or run it alone: perene {' '.join(child.command[3:])}",
             )
         self._write(child.name, f"ended with code {code}; started again")
+        _close(child.process)
         self._start(child.name)
 
     def _end(self) -> None:
@@ -133,8 +135,7 @@ class Children:
             child.process.wait()
         for child in self._children.values():
             child.reader.join(timeout=1)
-            if child.process.stdin:
-                child.process.stdin.close()
+            _close(child.process)
 
     def _running(self) -> list[_Child]:
         return [child for child in self._children.values() if child.process.poll() is None]
@@ -155,3 +156,8 @@ class Children:
         with self._writing:
             self.err.write(f"{name:{wide}} │ {line}\n")
             self.err.flush()
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin:
+        process.stdin.close()

@@ -13,7 +13,8 @@ from perene.cli.children import SAME_WISH_S
 class Stopping:
     """While it is entered, the first SIGTERM or SIGINT asks to stop (``asked``); a later one interrupts."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, same_wish_s: float = SAME_WISH_S) -> None:
+        self._same_wish_s = same_wish_s
         self._event = threading.Event()
         self._before: dict[signal.Signals, object] = {}
         self._asked_at = 0.0
@@ -41,5 +42,5 @@ class Stopping:
         if not self._event.is_set():
             self._asked_at = time.monotonic()
             self._event.set()
-        elif time.monotonic() - self._asked_at >= SAME_WISH_S:
+        elif time.monotonic() - self._asked_at >= self._same_wish_s:
             raise KeyboardInterrupt
