@@ -115,11 +115,11 @@ class RowSchema:
 
     @cached_property
     def _json(self) -> SchemaValidator:
-        return _validator(self.fields, json=True)
+        return validator(self.fields, json=True)
 
     @cached_property
     def _python(self) -> SchemaValidator:
-        return _validator(self.fields, json=False)
+        return validator(self.fields, json=False)
 
     def _built(self, validator: SchemaValidator, items: Sequence[object]) -> pl.DataFrame:
         try:
@@ -131,29 +131,36 @@ class RowSchema:
         )
 
     def _refused(self, error: ValidationError, items: Sequence[object]) -> BadRows:
-        bad = tuple(
-            BadField(
-                row=int(detail["loc"][0]),
-                field=str(detail["loc"][1]) if len(detail["loc"]) > 1 else "",
-                what=refusal(detail, self.fields, items[int(detail["loc"][0])]),
-            )
-            for detail in error.errors(include_url=False, include_context=False, include_input=False)
-        )
+        bad = bad_fields(error, self.fields, items)
         count = len({field.row for field in bad})
         return BadRows(
             f"{count} of {len(items)} {'row does' if count == 1 else 'rows do'} not fit {self.name}",
-            tuple(sorted(bad, key=lambda field: field.row)),
+            bad,
             mend=f"send the fields that {self.name} declares, with their types",
         )
 
 
-def _validator(fields: tuple[Field, ...], *, json: bool) -> SchemaValidator:
+def validator(fields: Sequence[Field], *, json: bool) -> SchemaValidator:
+    """pydantic's check of a list of rows with these fields, of decoded JSON or of Python."""
     members = {
         field.name: core_schema.typed_dict_field(field.validator(json=json), required=field.required)
         for field in fields
     }
     row = core_schema.typed_dict_schema(members, strict=True, extra_behavior="forbid")
     return SchemaValidator(core_schema.list_schema(row, strict=True))
+
+
+def bad_fields(error: ValidationError, fields: Sequence[Field], items: Sequence[object]) -> tuple[BadField, ...]:
+    """What a ``validator`` refused of the items, in their order."""
+    bad = (
+        BadField(
+            row=int(detail["loc"][0]),
+            field=str(detail["loc"][1]) if len(detail["loc"]) > 1 else "",
+            what=refusal(detail, fields, items[int(detail["loc"][0])]),
+        )
+        for detail in error.errors(include_url=False, include_context=False, include_input=False)
+    )
+    return tuple(sorted(bad, key=lambda field: field.row))
 
 
 def _read(row: type[Row]) -> tuple[list[Field], list[Mistake]]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
-from functools import lru_cache
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import polars as pl
 import pydantic
 
 from perene.definition.checking import check_frame
+from perene.definition.columns import Field
 from perene.definition.label import Task
 from perene.definition.model import Model
+from perene.definition.row import bad_fields, validator
 from perene.errors import BadField, BadRows, DataError
 from perene.records.identity import identity
 from perene.storage.envelope import keys
@@ -22,6 +24,7 @@ from perene.storage.journal import Entry
 _INSTANT = pl.Datetime("us", "UTC")
 _ENCODER = msgspec.msgpack.Encoder()
 _TOLD = 20  # bad rows of a field that are named
+_LONGEST_ID = 200  # characters
 _AHEAD = timedelta(minutes=1)  # by how much a caller's clock may be ahead of project time
 
 
@@ -61,26 +64,20 @@ def parse_truths(
     when it does not say), and either ``prediction_id`` or the key fields and the time field. Raises BadRows, which
     names each bad row and field.
     """
+    shapes = {by_id: truth_fields(model, by_id=by_id, now=now) for by_id in (True, False)}
+    checks = {by_id: validator(fields, json=True) for by_id, fields in shapes.items()}
     truths: list[Truth] = []
     bad: list[BadField] = []
     for position, item in enumerate(items):
-        if not isinstance(item, dict):
-            bad.append(BadField(row=position, field="", what="a row is an object of fields"))
-            continue
+        by_id = isinstance(item, dict) and "prediction_id" in item
         try:
-            fields = _shape(model, "prediction_id" in item).model_validate_json(msgspec.json.encode(item))
+            (said,) = checks[by_id].validate_python([item])
         except pydantic.ValidationError as error:
-            bad += [_bad_field(position, detail) for detail in error.errors(include_url=False, include_input=False)]
+            bad += [replace(found, row=position) for found in bad_fields(error, shapes[by_id], [item])]
             continue
-        truth = _truth(model, fields, now=now, recorded_at=recorded_at, source=source)
-        if truth.known_at > now + _AHEAD:
-            what = f"{truth.known_at.isoformat()} is not yet: it is {now.isoformat()}"
-            bad.append(BadField(row=position, field=_known_at_name(model), what=what))
-        truths.append(truth)
+        truths.append(_truth(model, said, now=now, recorded_at=recorded_at, source=source))
     if bad:
-        raise BadRows(
-            f"{len({b.row for b in bad})} of {len(items)} rows are no ground truth of {model.name}", tuple(bad)
-        )
+        raise _no_truths(model, bad, rows=len({found.row for found in bad}), of=len(items))
     return truths
 
 
@@ -96,7 +93,7 @@ def truths_frame(model: Model, truths: Sequence[Truth]) -> pl.DataFrame:
             "recorded_at": pl.Series([t.recorded_at for t in truths], dtype=_INSTANT),
             "source": pl.Series([t.source for t in truths], dtype=pl.String),
             "retracted": pl.Series([t.label is None for t in truths], dtype=pl.Boolean),
-            "day": pl.Series([(t.event_at or t.known_at).date() for t in truths], dtype=pl.Date),
+            "day": pl.Series([(t.event_at or t.known_at).astimezone(UTC).date() for t in truths], dtype=pl.Date),
         }
     )
 
@@ -108,46 +105,48 @@ def check_truths(
 
     Raises BadRows, which names the first bad rows of each field.
     """
-    by_id = "prediction_id" in frame.columns
-    known_name = _known_at_name(model)
-    subject = [] if by_id else [model.schema[name] for name in (*model.key, model.at)]
-    known = {"prediction_id", model.label.name, known_name, *(field.name for field in subject)}
-    _refuse_columns(model, frame, known - {known_name}, known)
-    checked = check_frame(frame.select(field.name for field in subject), subject) if subject else None
-    label, bad = _labels(model, frame[model.label.name])
-    known_at = _known_times(frame, known_name, now)
-    late = known_at.is_null() | (known_at > now + _AHEAD)
-    bad += [(known_name, f"must be an instant that is over: it is {now.isoformat()}", late)]
-    if by_id:
-        bad += [("prediction_id", "must be a text", frame["prediction_id"].cast(pl.String).fill_null("") == "")]
-    fields = [
-        BadField(row=row, field=name, what=what) for name, what, rows in bad for row in rows.arg_true().head(_TOLD)
-    ]
-    if checked is not None:
-        wrong = checked.bad_rows.arg_true().head(_TOLD)
-        fields += [BadField(row=row, field=column.field, what=column.what) for column in checked.bad for row in wrong]
-    if fields:
-        raise BadRows(f"rows are no ground truth of {model.name}", tuple(fields))
-    nothing = pl.Series([None] * frame.height)
-    event_at = nothing.cast(_INSTANT) if checked is None else checked.good[model.at]
-    return pl.DataFrame(
-        {
-            "key": nothing.cast(pl.String) if checked is None else keys(checked.good, model.key),
-            "event_at": event_at,
-            "prediction_id": frame["prediction_id"].cast(pl.String) if by_id else nothing.cast(pl.String),
-            "label": label,
-            "known_at": known_at,
-            "recorded_at": pl.Series([recorded_at], dtype=_INSTANT).new_from_index(0, frame.height),
-            "source": pl.Series([source]).new_from_index(0, frame.height),
-            "retracted": label.is_null(),
-            "day": pl.select(pl.coalesce(event_at, known_at).dt.date()).to_series(),
-        }
+    fields = truth_fields(model, by_id="prediction_id" in frame.columns, now=now)
+    _refuse_columns(model, frame, fields)
+    columns: dict[str, pl.Series] = {}
+    bad: list[BadField] = []
+    wrong = pl.Series([False], dtype=pl.Boolean).new_from_index(0, frame.height)
+    for field in fields:
+        if field.name not in frame.columns:
+            columns[field.name] = pl.Series([field.default], dtype=field.dtype).new_from_index(0, frame.height)
+            continue
+        checked = check_frame(frame.select(field.name), [field])
+        columns[field.name] = checked.good[field.name]
+        wrong = wrong | checked.bad_rows
+        bad += [_bad_cell(frame, row, field) for row in checked.bad_rows.arg_true().head(_TOLD)]
+    if bad:
+        raise _no_truths(model, sorted(bad, key=lambda found: found.row), rows=int(wrong.sum()), of=frame.height)
+    return _lines(model, columns, frame.height, now=now, recorded_at=recorded_at, source=source)
+
+
+def truth_fields(model: Model, *, by_id: bool, now: datetime) -> tuple[Field, ...]:
+    """What a row of ground truth has: its subject, the label, and when that was known, which is not after now."""
+    label = model.label
+    kind = {Task.BINARY: "bool", Task.MULTICLASS: "str"}.get(label.task, "float")
+    usual = Field(
+        name=label.name, kind=kind, dtype=label.dtype, nullable=True, required=True, default=None,
+        choices=label.classes or None, rules=(), logged=True, pii=False,
+    )  # fmt: skip
+    known_at = replace(
+        usual, name=label.known_at or "known_at", kind="datetime", dtype=_INSTANT, required=False, choices=None,
+        rules=(("le", now + _AHEAD),),
+    )  # fmt: skip
+    if not by_id:
+        return (*(model.schema[name] for name in (*model.key, model.at)), usual, known_at)
+    lengths = (("min_length", 1), ("max_length", _LONGEST_ID))
+    one = replace(
+        usual, name="prediction_id", kind="str", dtype=pl.String(), nullable=False, choices=None, rules=lengths
     )
+    return one, usual, known_at
 
 
-def _refuse_columns(model: Model, frame: pl.DataFrame, needed: set[str], known: set[str]) -> None:
-    absent = sorted(needed - set(frame.columns) - {"prediction_id"})
-    unknown = sorted(set(frame.columns) - known)
+def _refuse_columns(model: Model, frame: pl.DataFrame, fields: Sequence[Field]) -> None:
+    absent = sorted({field.name for field in fields if field.required} - set(frame.columns))
+    unknown = sorted(set(frame.columns) - {field.name for field in fields})
     if absent or unknown:
         wanted = f"prediction_id, or {', '.join((*model.key, model.at))}; and {model.label.name}"
         raise DataError(
@@ -155,77 +154,55 @@ def _refuse_columns(model: Model, frame: pl.DataFrame, needed: set[str], known: 
             why="; ".join(
                 f"{word} {', '.join(names)}" for word, names in (("missing", absent), ("not known", unknown)) if names
             ),
-            mend=f"give {wanted}; {_known_at_name(model)} says when it was known",
+            mend=f"give {wanted}; {model.label.known_at or 'known_at'} says when it was known",
             code="data-columns",
         )
 
 
-def _labels(model: Model, came: pl.Series) -> tuple[pl.Series, list[tuple[str, str, pl.Series]]]:
-    """The labels in their type, null where one is taken back, and where they do not fit."""
-    label = came.cast(model.label.dtype, strict=False) if came.dtype != pl.String or model.label.classes else came
-    wrong = label.is_null() & came.is_not_null()
-    if label.dtype != model.label.dtype:
-        label, wrong = pl.Series([None] * came.len(), dtype=model.label.dtype), came.is_not_null()
-    if model.label.classes:
-        wrong = wrong | ~label.is_in(list(model.label.classes)).fill_null(value=True)
-    if label.dtype == pl.Float64:
-        wrong = wrong | ~label.is_finite().fill_null(value=True)
-    return label, [(model.label.name, f"is no {model.label.task} label", wrong)]
+def _bad_cell(frame: pl.DataFrame, row: int, field: Field) -> BadField:
+    """What is wrong with one cell, which is alone in the first place."""
+    alone = check_frame(frame[row : row + 1].select(field.name), [field])
+    return BadField(row=row, field=field.name, what=alone.bad[0].what)
 
 
-def _known_times(frame: pl.DataFrame, name: str, now: datetime) -> pl.Series:
-    """When each truth was known; now where it does not say, null where that cannot be read."""
-    whole = pl.Series([now], dtype=_INSTANT).new_from_index(0, frame.height)
-    if name not in frame.columns or frame[name].dtype == pl.Null:
-        return whole
-    came = frame[name]
-    if not (isinstance(came.dtype, pl.Datetime) and came.dtype.time_zone is not None):
-        return pl.Series([None] * frame.height, dtype=_INSTANT)
-    return came.cast(_INSTANT).zip_with(came.is_not_null(), whole)
+def _no_truths(model: Model, bad: Sequence[BadField], *, rows: int, of: int) -> BadRows:
+    are = "row is" if rows == 1 else "rows are"
+    return BadRows(f"{rows} of {of} {are} no ground truth of {model.name}", tuple(bad))
 
 
-def _truth(model: Model, fields: pydantic.BaseModel, *, now: datetime, recorded_at: datetime, source: str) -> Truth:
-    said = fields.model_dump()
-    by_id = said.get("prediction_id")
-    return Truth(
-        prediction_id=by_id,
-        key=None if by_id else identity({name: said[name] for name in model.key}),
-        event_at=None if by_id else said[model.at],
-        label=said[model.label.name],
-        known_at=said[_known_at_name(model)] or now,
-        recorded_at=recorded_at,
-        source=source,
+def _lines(
+    model: Model, columns: Mapping[str, pl.Series], height: int, *, now: datetime, recorded_at: datetime, source: str
+) -> pl.DataFrame:
+    """The lines of the log for checked columns."""
+    nothing = pl.Series([None] * height)
+    by_id = "prediction_id" in columns
+    known_at = columns[model.label.known_at or "known_at"].fill_null(now)
+    event_at = nothing.cast(_INSTANT) if by_id else columns[model.at]
+    label = columns[model.label.name]
+    return pl.DataFrame(
+        {
+            "key": nothing.cast(pl.String) if by_id else keys(pl.DataFrame(columns), model.key),
+            "event_at": event_at,
+            "prediction_id": columns["prediction_id"] if by_id else nothing.cast(pl.String),
+            "label": label,
+            "known_at": known_at,
+            "recorded_at": pl.Series([recorded_at], dtype=_INSTANT).new_from_index(0, height),
+            "source": pl.Series([source], dtype=pl.String).new_from_index(0, height),
+            "retracted": label.is_null(),
+            "day": pl.select(pl.coalesce(event_at, known_at).dt.date()).to_series(),
+        }
     )
 
 
-def _known_at_name(model: Model) -> str:
-    return model.label.known_at or "known_at"
-
-
-@lru_cache(maxsize=256)
-def _shape(model: Model, by_id: bool) -> type[pydantic.BaseModel]:
-    """What a posted row of the model must look like."""
-    fields: dict[str, Any] = {
-        model.label.name: (_label_type(model) | None, ...),
-        _known_at_name(model): (pydantic.AwareDatetime | None, None),
-    }
-    if by_id:
-        fields["prediction_id"] = (pydantic.constr(min_length=1, max_length=200), ...)
-    else:
-        for name in (*model.key, model.at):
-            field = model.row.model_fields[name]
-            fields[name] = (field.annotation, field)
-    config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
-    return pydantic.create_model(f"{model.row.__name__}Truth", __config__=config, **fields)
-
-
-def _label_type(model: Model) -> Any:
-    if model.label.task is Task.BINARY:
-        return bool
-    if model.label.task is Task.MULTICLASS:
-        return Literal[model.label.classes]
-    return float
-
-
-def _bad_field(row: int, detail: Any) -> BadField:
-    return BadField(row=row, field=".".join(str(part) for part in detail["loc"]), what=detail["msg"])
+def _truth(model: Model, said: Mapping[str, Any], *, now: datetime, recorded_at: datetime, source: str) -> Truth:
+    by_id = said.get("prediction_id")
+    known_at = said[model.label.known_at or "known_at"] or now
+    return Truth(
+        prediction_id=by_id,
+        key=None if by_id else identity({name: said[name] for name in model.key}),
+        event_at=None if by_id else said[model.at].astimezone(UTC),
+        label=said[model.label.name],
+        known_at=known_at.astimezone(UTC),
+        recorded_at=recorded_at,
+        source=source,
+    )
