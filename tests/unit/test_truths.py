@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Annotated, Any, Literal
@@ -123,7 +122,7 @@ def cases(draw: st.DrawFn) -> tuple[Model, str, pl.DataType | None, list[dict[st
 
 
 @given(cases())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_request_and_columns_agree_row_for_row(case) -> None:
     """The same rows are refused for the same fields, or give the same lines, cell for cell."""
     model, name, kind, rows = case
@@ -297,23 +296,19 @@ def test_a_row_of_another_shape_is_refused_by_its_fields(item, named) -> None:
 
 def test_the_words_are_those_of_rows() -> None:
     """A refusal says what a value must be, as it does for a prediction's row, and no private value."""
-    row = (
+    rows = [
         {"prediction_id": "a", "hours": "long"},
         {"number": 3, "owner": 7, "sent_at": "2026-05-01T00:00:00Z", "huors": 1},
-    )
+    ]
 
     with pytest.raises(BadRows) as caught:
-        parse_truths(REGRESSION, list(row), **TERMS)
+        parse_truths(REGRESSION, rows, **TERMS)
 
-    said = {field.field: field.what for field in caught.value.fields}
-    assert said == {
-        "hours": "is missing",
-        "owner": "must be a text",
-        "huors": "is not known; did you mean hours?",
-    } | {"hours": said["hours"]}
-    assert [field.what for field in caught.value.fields if field.field == "hours"] == [
-        "must be a finite number",
-        "is missing",
+    assert sorted((field.row, field.field, field.what) for field in caught.value.fields) == [
+        (0, "hours", "must be a finite number"),
+        (1, "hours", "is missing"),
+        (1, "huors", "is not known; did you mean hours?"),
+        (1, "owner", "must be a text"),
     ]
 
 
@@ -402,4 +397,4 @@ def test_a_journal_of_today_is_read_for_ever() -> None:
     truth = truth_of(body)
 
     assert (truth.prediction_id, truth.label, truth.known_at, truth.source) == ("p1", 2.5, NOW, "http")
-    assert json.dumps(truth.key) == "null"
+    assert (truth.key, truth.event_at) == (None, None)
