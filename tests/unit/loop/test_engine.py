@@ -100,7 +100,7 @@ def test_a_lost_run_ends_its_task(engine, tmp_path) -> None:
     with pytest.raises(LostLease):
         engine.run("engine_tasks:hang", tmp_path, lost=lost)
 
-    assert not _is_alive(_pid_in(tmp_path / "began.txt"))
+    _wait_until(lambda: not _is_alive(_pid_in(tmp_path / "began.txt")))
     assert not engine.run("engine_tasks:write", tmp_path).failed
 
 
