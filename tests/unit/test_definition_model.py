@@ -238,6 +238,19 @@ def test_unlogged_fields_cannot_be_learnt_from_the_log():
     assert model(row=Private, key="flight", **source).mistakes == []
 
 
+def test_a_model_does_not_log_features_of_what_is_not_logged():
+    """What is computed from a field that may not be logged may show it."""
+
+    class Private(Row):
+        flight: int
+        sched_dep: AwareDatetime
+        name: Annotated[str, Log(False)]
+
+    text = said(model(row=Private, key="flight", log_features=True))
+
+    assert "Private.name is Log(False), but log_features would log what comes of it" in text
+
+
 def test_examples_come_from_the_source_if_there_is_one():
     """Without a word, examples come from the source, and from the log where there is none."""
     assert model().examples == "log"

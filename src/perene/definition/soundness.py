@@ -105,10 +105,15 @@ def _of_windows(terms: Terms) -> Iterator[tuple[str, str]]:
 def _of_examples(model: Model, terms: Terms) -> Iterator[tuple[str, str]]:
     if not model.has("source") and "source" in model.examples:
         yield f'examples="{model.examples}", but the model has no source', "decorate a function with .source"
-    if "log" not in model.examples or terms.schema is None:
+    if terms.schema is None:
         return
     for field in terms.schema.fields:
-        if not field.logged:
+        if not field.logged and terms.log_features:
+            yield (
+                f"{terms.schema.name}.{field.name} is Log(False), but log_features would log what comes of it",
+                "take Log(False) away, or log_features=False",
+            )
+        if not field.logged and "log" in model.examples:
             yield (
                 f"{terms.schema.name}.{field.name} is Log(False), but the model learns from its log",
                 'take Log(False) away, or examples="source"',

@@ -44,7 +44,7 @@ class AnsweredRow(msgspec.Struct, frozen=True, array_like=True):
     final: AnswerValue
     key: str = ""
     row_digest: str = ""
-    features: dict[str, object] | None = None
+    features: str | None = None  # a JSON object
 
     def entry(self, model: str) -> Entry:
         """Its line in the journal."""
@@ -102,7 +102,7 @@ def envelope_of(model: Model, lines: Sequence[AnsweredRow]) -> pl.DataFrame:
             raw=[line.raw for line in lines],
             steps=[line.steps for line in lines],
             final=[line.final for line in lines],
-            features=pl.DataFrame(features, infer_schema_length=None) if all(features) else None,
+            features=features if any(features) else None,
         ),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -21,7 +22,9 @@ Times = datetime | pl.Series
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """Answered rows as columns of one length. ``rows`` holds at least the fields that are logged."""
+    """Answered rows as columns of one length. ``rows`` holds at least the fields that are logged; ``features`` one JSON
+    object per row, where they are logged.
+    """
 
     prediction_id: Sequence[str]
     request_id: Sequence[str]
@@ -36,7 +39,7 @@ class Answered:
     raw: Sequence[object]
     steps: Sequence[Sequence[object]]  # one list per row
     final: Sequence[object]
-    features: pl.DataFrame | None = None
+    features: Sequence[str | None] | None = None
     mode: str = "online"
 
 
@@ -67,8 +70,8 @@ def build_envelope(model: Model, answered: Answered) -> pl.DataFrame:
         "final": pl.Series(answered.final, dtype=types["final"]),
         "day": answered.event_at.dt.date(),
     }
-    if model.log_features and answered.features is not None:
-        columns["features"] = answered.features.to_struct()
+    if answered.features is not None:
+        columns["features"] = pl.Series(answered.features, dtype=pl.String)
     return pl.DataFrame(columns)
 
 
@@ -117,7 +120,7 @@ def serve_bulk(
         raw=output.raw.tolist(),
         steps=steps_of_rows(predictor, output),
         final=values(output.final),
-        features=model.compute_features(rows) if model.log_features else None,
+        features=features_of_rows(model, predictor, rows),
         mode=mode,
     )
     envelope = build_envelope(model, answered)
@@ -132,6 +135,17 @@ def steps_of_rows(predictor: Predictor, output: Output) -> list[list[object]]:
     if not steps:
         return [[] for _ in range(len(output.raw))]
     return [list(row) for row in zip(*(step.tolist() for step in steps), strict=True)]
+
+
+def features_of_rows(model: Model, predictor: Predictor, rows: pl.DataFrame) -> list[str] | None:
+    """What the version that answers makes of rows, one JSON object per row; None for a model that does not log it.
+
+    As text, for versions may have features of one name and of different types, which no table holds.
+    """
+    if not model.log_features:
+        return None
+    features = predictor.model.compute_features(rows)
+    return [msgspec.json.encode(row).decode() for row in features.iter_rows(named=True)]
 
 
 def values(final: object) -> list[object]:

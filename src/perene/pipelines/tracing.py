@@ -3,6 +3,7 @@ after."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -88,7 +89,7 @@ def traced(
 
 def _features(own: Predictor, line: Mapping[str, Any]) -> Mapping[str, object] | None:
     if line.get("features"):
-        return dict(line["features"])
+        return dict(json.loads(line["features"]))
     if any(not field.logged for field in own.model.schema.fields):
         return None
     rows = pl.DataFrame(

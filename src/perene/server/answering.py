@@ -14,7 +14,7 @@ from perene.definition.model import Model
 from perene.errors import PereneError, ServingError, StorageError
 from perene.pipelines.journaling import AnsweredRow, AnswerValue, instant, records_of, row_digest
 from perene.pipelines.predictor import Output, Predictor
-from perene.pipelines.serving import logged_fields, steps_of_rows, values
+from perene.pipelines.serving import features_of_rows, logged_fields, steps_of_rows, values
 from perene.records.identity import new_id, new_ids
 from perene.server.batcher import Batcher
 from perene.server.given import Given, GivenIds
@@ -155,7 +155,7 @@ class _Batch:
         raw = self._output.raw.tolist()
         steps = steps_of_rows(self._predictor, self._output)
         named = None if set(self._model.key) <= set(logged) else keys(rows, self._model.key).to_list()
-        features = self._model.compute_features(rows).to_dicts() if self._model.log_features else None
+        features = features_of_rows(self._model, self._predictor, rows)
         request_of = self._request_of_row()
         now, recorded_at = instant(self._now), instant(self._recorded_at)
         lines = []

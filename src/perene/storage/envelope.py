@@ -34,7 +34,7 @@ class Log(StrEnum):
 def predictions_columns(model: Model) -> dict[str, pl.DataType]:
     """The prediction log: one row per prediction, as it was asked for and answered.
 
-    ``features`` (a struct) comes with it when the model declares ``log_features``.
+    ``features`` (JSON, as text) comes with it when the model declares ``log_features``.
     """
     number = _number(model)
     return {
