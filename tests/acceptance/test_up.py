@@ -95,16 +95,16 @@ def test_a_new_project_does_what_its_readme_says(tmp_path, up, wait_for) -> None
     commands = readme_commands(folder)
     assert [words[:2] for words in commands] == [
         ["perene", "check"], ["perene", "train"], ["perene", "status"], ["perene", "predict"], ["perene", "up"],
-        ["curl", "-s"], ["curl", "-s"],
+        ["curl", "-s"], ["curl", "-s"], ["perene", "prediction"],
     ]  # fmt: skip
 
     said = [perene(folder, *words[1:]) for words in commands[:4]]
     with up(folder) as running:
         answers = []
-        for words in commands[5:]:
+        for words in commands[5:7]:
             line = [word.replace("localhost:8780", f"localhost:{running.port}") for word in words]
             answers.append(subprocess.run(line, capture_output=True, text=True, check=True, timeout=60).stdout)
-        listed = perene(folder, "prediction", "list", "delivery-time").splitlines()
+        listed = perene(folder, *commands[7][1:]).splitlines()
         code = running.end(signal.SIGINT)
 
     assert "released: v1 is live" in said[1]
@@ -213,6 +213,53 @@ def test_a_port_that_is_taken_ends_it_with_a_reason(tiny) -> None:
     assert called.returncode == 1
     assert f"port {port} of 127.0.0.1 cannot be used" in called.stderr
     assert "error[process-ended]: the server ended by itself" in called.stderr
+
+
+def test_its_processes_also_run_one_by_one(tmp_path, wait_for) -> None:
+    """``scheduler --once`` queues what is due, ``worker --once`` works it, and ``serve`` answers with it."""
+    folder = Path(shutil.copytree(TINY, tmp_path / "tiny"))
+    perene(folder, "scheduler", "--once")
+    queued = perene(folder, "run", "list", "-q").split()
+    perene(folder, "scheduler", "--once")
+    perene(folder, "worker", "--once")
+    command = [sys.executable, "-m", "perene.cli", "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        listening = next(line for line in server.stderr if line.startswith("listening on "))
+        with urllib.request.urlopen(f"{listening.split()[-1]}/readyz", timeout=60) as response:
+            ready = json.load(response)
+        server.terminate()
+        server.stderr.read()
+
+    assert queued == ["1"]
+    assert perene(folder, "run", "list", "-q").split() == ["1"]
+    assert ready == {"status": "ready", "serves": {MODEL: 1}, "missing": []}
+    assert server.returncode == 0
+
+
+def test_an_interrupted_training_goes_on_with_the_next_worker(tiny, wait_for) -> None:
+    """Ctrl-C ends ``perene train`` with 130 and says what goes on with its run; a worker does, where it stood."""
+    code = tiny / "models" / "parcel_hours.py"
+    quick = code.read_text()
+    code.write_text(quick.replace("    slope, base", "    import time\n    time.sleep(600)\n    slope, base", 1))
+    command = [sys.executable, "-m", "perene.cli", "train", MODEL]
+    app = open_project(tiny)
+    with subprocess.Popen(command, cwd=tiny, stderr=subprocess.PIPE, text=True) as training:
+        wait_for(lambda: [step.name for step in app.runs.list(MODEL, limit=1)[0].steps][-1:] == ["train"])
+        training.send_signal(signal.SIGINT)
+        _, said = training.communicate(timeout=60)
+    left = app.runs.list(MODEL, limit=1)[0]
+    code.write_text(quick)
+
+    perene(tiny, "worker", "--once", "--model", MODEL)
+
+    run = app.runs.get(left.id)
+    app.close()
+    assert training.returncode == 130, said
+    assert f"perene worker --once --model {MODEL} goes on" in said
+    assert left.state == "queued"
+    assert (run.outcome, run.attempt) == ("released", 2)
+    assert [step.attempt for step in run.steps] == [1, 1, 2, 2, 2]
 
 
 def ask(running: Up, row: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 from perene.cli.output import Column, Mode, Output
 from perene.cli.plain import plain_data
 from perene.cli.terminal import cut, is_coloured, one_line, width_of
-from perene.cli.words import ago, size, span, state
+from perene.cli.words import ago, between, size, span, state
 
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 
@@ -114,6 +114,41 @@ def test_the_last_column_is_cut_to_the_terminal_and_never_in_a_pipe():
     assert "x" * 100 in pipe.getvalue()
 
 
+def test_columns_that_can_be_spared_go_first():
+    """A terminal that is too narrow loses the columns that can be spared, the highest number first; a pipe none."""
+    columns = [
+        Column(title="name", value=lambda t: t.name),
+        Column(title="at", value=lambda t: t.at, text=lambda t: "2013-03-01 12:00Z", spare=1),
+        Column(title="why", value=lambda t: "because of the weather", spare=2),
+        Column(title="count", value=lambda t: t.count, right=True),
+    ]
+    titles = {}
+    for width, mode in ((80, Mode.HUMAN), (40, Mode.HUMAN), (20, Mode.HUMAN), (0, Mode.TSV)):
+        out = StringIO()
+        Output(mode=mode, out=out, err=StringIO(), width=width).table(
+            "things", THINGS, columns=columns, id_of=lambda t: t.name
+        )
+        titles[width] = out.getvalue().splitlines()[0].lower().split()
+
+    assert titles == {
+        80: ["name", "at", "why", "count"],
+        40: ["name", "at", "count"],
+        20: ["name", "count"],
+        0: ["name", "at", "why", "count"],
+    }
+
+
+def test_long_texts_of_a_record_are_folded_under_themselves():
+    """On a terminal a long text goes on under its beginning, broken between words; in a pipe it stays whole."""
+    why = "the feed of the weather was silent for two days"
+    human, pipe = StringIO(), StringIO()
+    Output(mode=Mode.HUMAN, out=human, err=StringIO(), width=40).record("thing", THINGS[0], [("why", why)], id=1)
+    Output(mode=Mode.TSV, out=pipe, err=StringIO()).record("thing", THINGS[0], [("why", why)], id=1)
+
+    assert human.getvalue() == "why  the feed of the weather was silent\n     for two days\n"
+    assert pipe.getvalue() == f"why\t{why}\n"
+
+
 def test_a_record_is_one_field_per_line():
     """One thing is shown field by field, texts of several lines indented."""
     out = StringIO()
@@ -182,6 +217,7 @@ def test_plain_data_knows_every_kind_of_value_in_the_records():
 @pytest.mark.parametrize(
     ("value", "said"),
     [
+        (timedelta(seconds=0.0204), "20 ms"), (timedelta(0), "0 s"),
         (timedelta(seconds=1.42), "1.4 s"), (timedelta(seconds=75), "75 s"), (timedelta(minutes=15), "15 m"),
         (timedelta(hours=40), "40 h"), (timedelta(days=30), "30 d"), (None, "-"),
     ],
@@ -189,6 +225,19 @@ def test_plain_data_knows_every_kind_of_value_in_the_records():
 def test_spans_are_said_in_the_unit_that_fits(value, said):
     """A span is short and has its unit."""
     assert span(value) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "lower", "upper", "said"),
+    [
+        (3.9017, 3.7212, 4.0822, "3.90 (3.72 … 4.08) min"), (0.46712, 0.4061, 0.5282, "0.467 (0.406 … 0.528) min"),
+        (12345.6, 11000.0, 13700.0, "12,346 (11,000 … 13,700) min"), (3.9, None, None, "3.9 min"),
+        (-2e-9, -3e-9, 1e-9, "-2e-09 (-3e-09 … 1e-09) min"), (0.0, 0.0, 0.0, "0 min"),
+    ],
+)  # fmt: skip
+def test_an_estimate_has_the_digits_that_its_interval_allows(value, lower, upper, said):
+    """A number is said with its bounds, to two digits of the interval's half width."""
+    assert between(value, lower, upper, "min") == said
 
 
 def test_states_are_a_sign_and_a_word():

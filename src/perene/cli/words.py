@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from perene.records.status import Estimate
 
+_MOST_DECIMALS = 6
 _STATES = {
     # freshness and health
     "fresh": ("●", "good"),
@@ -110,8 +111,9 @@ def between(
     """A number with its bounds, to the digits that these allow."""
     if lower is None or upper is None or lower == upper:
         return number(value, unit)
-    decimals = min(max(1 - floor(log10((upper - lower) / 2)), 0), 6)
-    shown, low, high = (f"{x:{'+' if signed else ''},.{decimals}f}" for x in (value, lower, upper))
+    decimals = max(1 - floor(log10((upper - lower) / 2)), 0)
+    form = f"{'+' if signed else ''},.{decimals}f" if decimals <= _MOST_DECIMALS else f"{'+' if signed else ''}.3g"
+    shown, low, high = (f"{x:{form}}" for x in (value, lower, upper))
     return f"{shown} ({low} … {high})" + (f" {unit}" if unit else "")
 
 
