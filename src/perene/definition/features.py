@@ -23,7 +23,7 @@ def evaluable(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
     another way than a longer one: a / 7 differs in the last bit. So each column is spelled out in one chunk, and a
     single row comes twice.
     """
-    columns = rows.select(list(model.schema.polars)).get_columns()
+    columns = [rows.get_column(name) for name in model.schema.polars]
     if rows.height == 1:
         columns = [pl.concat([column, column]) for column in columns]
-    return pl.DataFrame([column.rechunk() for column in columns])
+    return pl.DataFrame([column if column.n_chunks() == 1 else column.rechunk() for column in columns])

@@ -29,11 +29,14 @@ def apply_posts(model: Model, rows: pl.DataFrame, raw: Array) -> tuple[list[Arra
     """
     if not model.posts or not rows.height:
         return [raw for _ in model.posts], raw
-    known = evaluable(model, rows)
-    given = {"rows": known, "at": known[model.at]}
-    if any("x" in hook.parameters for hook in model.posts):
-        given["x"] = model.compute_features(known)
-    steps, current = [], raw if known.height == rows.height else np.repeat(raw, 2, axis=0)
+    wanted = {name for hook in model.posts for name in hook.parameters}
+    given: dict[str, Any] = {}
+    if wanted & {"rows", "at", "x"}:
+        known = evaluable(model, rows)
+        given = {"rows": known, "at": known[model.at]}
+    if "x" in wanted:
+        given["x"] = model.compute_features(given["rows"])
+    steps, current = [], np.repeat(raw, 2, axis=0) if rows.height == 1 else raw
     for hook in model.posts:
         current = _step(hook, current, given, last=hook is model.posts[-1])
         steps.append(current[: rows.height])
