@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from decimal import Decimal
+from decimal import Decimal
 
 _UNITS = {
     "w": timedelta(weeks=1),
@@ -30,7 +32,8 @@ def duration(text: str | timedelta) -> timedelta:
     if not isinstance(text, str) or not _WHOLE.fullmatch(text.strip()):
         raise ValueError(f"{text!r} is not a duration: write {FORM}")
     try:
-        return sum((float(count) * _UNITS[unit] for count, unit in _PART.findall(text)), timedelta(0))
+        parts = (Decimal(count) * (_UNITS[unit] // timedelta.resolution) for count, unit in _PART.findall(text))
+        return timedelta(microseconds=round(sum(parts)))
     except OverflowError as error:
         raise ValueError(f"{text!r} is longer than a duration can be ({timedelta.max.days} days)") from error
 
@@ -42,4 +45,5 @@ def show_duration(value: timedelta) -> str:
     for unit in ("d", "h", "m", "s"):
         if value % _UNITS[unit] == timedelta(0):
             return f"{value // _UNITS[unit]}{unit}"
-    return f"{value.total_seconds()}s"
+    seconds, rest = divmod(value, timedelta(seconds=1))
+    return f"{seconds}.{rest.microseconds:06}".rstrip("0") + "s"
