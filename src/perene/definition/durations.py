@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from decimal import Decimal
-from decimal import Decimal
 
 _UNITS = {
     "w": timedelta(weeks=1),
