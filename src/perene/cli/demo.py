@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from perene.cli.door import Door
 from perene.cli.verbs import Verb
 
 
@@ -19,8 +18,7 @@ from perene.cli.verbs import Verb
     """,
 )
 @click.option("--into", metavar="DIR", default="perene-demo", help="The folder to write (default: ./perene-demo).")
-@click.pass_obj
-def command(door: Door, into: str) -> None:
+def command(into: str) -> None:
     """Make a working example in ./perene-demo and replay it.
 
     It predicts which flights out of New York will arrive late, and lives the year 2013 in a few minutes: predictions,
@@ -31,4 +29,3 @@ def command(door: Door, into: str) -> None:
     from perene.demo import run_demo
 
     run_demo(Path(into))
-    door.out.next(f"cd {into}", "perene status", "perene up")
