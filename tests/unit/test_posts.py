@@ -209,7 +209,7 @@ def test_the_last_step_may_give_another_type(post, expected) -> None:
 CLASSES = Literal["lost", "late", "came"]
 
 
-def flattened(p):
+def flattened(p) -> npt.NDArray[np.float64]:
     return (p + 1) / (p + 1).sum(axis=1, keepdims=True)
 
 
@@ -221,7 +221,7 @@ def best(p) -> list[str]:
     return [("lost", "late", "came")[n] for n in p.argmax(axis=1)]
 
 
-def certainty(p) -> npt.NDArray[np.float64]:
+def certainty(p) -> list[float]:
     return p.max(axis=1)
 
 

@@ -223,13 +223,17 @@ def _shown(annotation: Any) -> str:
 
 
 def _answer(annotation: Any) -> pl.DataType | None:
-    """The type of one answer: ``str``, ``list[str]`` or ``NDArray[np.str_]`` name texts; a bare array names nothing."""
+    """The type of one answer: ``str``, ``list[str]`` or ``NDArray[np.str_]`` name texts.
+
+    A bare array names nothing, nor does one of floats: it may have a column for each class.
+    """
     if isinstance(annotation, type) and annotation in _ANSWERS:
         return _ANSWERS[annotation]
     parts = [part for arg in get_args(annotation) for part in (get_args(arg) or (arg,))]
     if get_origin(annotation) in (list, tuple, Sequence) and get_origin(get_args(annotation)[0]) is list:
         return pl.List(pl.Float64())
-    return next((_ANSWERS[part] for part in reversed(parts) if part in _ANSWERS), None)
+    named = next((_ANSWERS[part] for part in reversed(parts) if part in _ANSWERS), None)
+    return None if get_origin(annotation) is np.ndarray and named == pl.Float64 else named
 
 
 def _height(available: Mapping[str, Any]) -> int:

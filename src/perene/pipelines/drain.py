@@ -21,8 +21,10 @@ from perene.pipelines.truths import truth_of, truths_frame
 from perene.repositories.predictions import Predictions
 from perene.repositories.truths import Truths
 from perene.storage.database import Database
+from perene.storage.envelope import Log
+from perene.storage.ingests import COMMITTED
 from perene.storage.journal import Entry, JournalFile, orphans
-from perene.storage.tables import given_id
+from perene.storage.tables import given_id, ingest
 
 _PART = 500
 
@@ -88,7 +90,7 @@ def _drain_file(file: JournalFile, logs: Logs, done: Drained) -> None:
         model = logs.models[name]
         if kind == "prediction":
             _drain_predictions(model, [answered_row(e.body) for e in entries], file, logs, done)
-        else:
+        elif not _is_in_lake(logs.database, name, Log.TRUTHS, file.source):
             truths = [truth_of(e.body) for e in entries]
             logs.truths.append(model, truths_frame(model, truths), source=file.source)
             done.truths += len(truths)
@@ -104,8 +106,11 @@ def _drain_file(file: JournalFile, logs: Logs, done: Drained) -> None:
 def _drain_predictions(
     model: Model, lines: Sequence[AnsweredRow], file: JournalFile, logs: Logs, done: Drained
 ) -> None:
-    given = {line.prediction_id for line in lines if line.row_digest}
-    before = known_ids(logs.database, model.name, given)
+    given = {line.prediction_id: line for line in reversed(lines) if line.row_digest}  # the first of each
+    if _is_in_lake(logs.database, model.name, Log.PREDICTIONS, file.source):  # an earlier drain was cut off behind it
+        _claim(logs.database, model.name, list(given.values()))
+        return
+    before = known_ids(logs.database, model.name, set(given))
     kept: dict[str, AnsweredRow] = {}
     for line in lines:
         if line.prediction_id not in before:
@@ -117,6 +122,13 @@ def _drain_predictions(
     again = len(lines) - len(kept) + claimed
     if again:
         done.again[model.name] = done.again.get(model.name, 0) + again
+
+
+def _is_in_lake(database: Database, model: str, log: Log, source: str) -> bool:
+    """Whether the append of this source is committed."""
+    mine = (ingest.c.model == model) & (ingest.c.log == log.value) & (ingest.c.source == source)
+    with database.read() as connection:
+        return connection.scalar(sa.select(ingest.c.id).where(mine, ingest.c.state == COMMITTED)) is not None
 
 
 def known_ids(database: Database, model: str, ids: set[str]) -> dict[str, KnownId]:
