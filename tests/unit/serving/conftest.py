@@ -18,6 +18,7 @@ from pydantic import AwareDatetime
 
 from perene import Label, Log, Model, Row
 from perene.pipelines.drain import Drained, Logs, drain, drain_orphans
+from perene.pipelines.journaling import AnsweredRow, row_digest
 from perene.pipelines.predictor import Predictor
 from perene.pipelines.serving import serve_bulk
 from perene.records.model import ModelVersion
@@ -286,3 +287,24 @@ def a_row() -> Callable[..., dict[str, Any]]:
 def model_names() -> list[str]:
     """The models of the bench."""
     return list(MODELS)
+
+
+@pytest.fixture
+def a_line() -> Callable[..., AnsweredRow]:
+    """Make an answered row of the model plain, as a server writes it."""
+
+    def make(id_: str = "p1", *, number: int = 1, given: bool = False, grams: float = 5.0) -> AnsweredRow:
+        record: dict[str, object] = {"number": number, "owner": "ana", "sent_at": 1_777_000_000_000_000, "grams": grams}
+        return AnsweredRow(
+            prediction_id=id_, request_id="r", position=number, model_version=1, recipe="x",
+            event_at=1_777_000_000_000_000, predicted_at=1_777_000_000_000_000, recorded_at=1_777_000_000_000_000,
+            request=record, raw=grams, steps=[], final=grams, row_digest=row_digest(record) if given else "",
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def mortal(bench) -> Journal:
+    """The journal of a server that ends within the test."""
+    return Journal(bench.journals, "w1")
