@@ -113,6 +113,7 @@ class App:
         self.predictions = Predictions(self.lake, self.database)
         self.truths = Truths(self.lake)
         self.journals = read_open(journal_folder(project.folder))
+        self.answers = Answers(lake=self.lake, predictions=self.predictions, truths=self.truths, journals=self.journals)
         self._predictors: dict[str, Predictor] = {}
         self._register()
 
@@ -222,7 +223,7 @@ class App:
         for model in self.project.models.values():
             line = find_prediction(model, prediction_id, journals=self.journals, predictions=self.predictions)
             if line is not None:
-                truth = find_truth(model, line, journals=self.journals, truths=self.truths)
+                truth = find_truth(model, line, self.answers)
                 return traced(model, line, truth, predictor=partial(self.predictor, model.name))
         raise NotFound(
             f"there is no prediction {prediction_id!r}", mend="perene prediction list MODEL shows the newest"
@@ -232,8 +233,7 @@ class App:
         self, name: str, *, since: datetime | None = None, until: datetime | None = None, limit: int = 20
     ) -> pl.DataFrame:
         """A model's newest predictions, of events of [since, until), with what came true; see ``Answers.newest``."""
-        answers = Answers(lake=self.lake, predictions=self.predictions, truths=self.truths, journals=self.journals)
-        return answers.newest(self.model(name), since=since, until=until, limit=limit)
+        return self.answers.newest(self.model(name), since=since, until=until, limit=limit)
 
     def drained(self, patience: timedelta = timedelta(seconds=30)) -> bool:
         """Bring what servers answered so far into the log; whether all of it is there."""

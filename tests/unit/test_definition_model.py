@@ -74,8 +74,8 @@ def test_arguments_become_types():
 
 
 def test_stale_after_has_a_default():
-    """Left out, a model is stale after test_on + 2 × wait + 2 × every and an hour."""
-    assert model(every="1d").stale_after == timedelta(days=14 + 3 + 2, hours=1)
+    """Left out, a model is stale after test_on + 2 × wait + 2 × every, a day and an hour."""
+    assert model(every="1d").stale_after == timedelta(days=14 + 3 + 2 + 1, hours=1)
 
 
 def test_stale_after_none_is_never():

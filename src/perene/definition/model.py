@@ -21,7 +21,7 @@ from perene.definition.label import Label, Task
 from perene.definition.metrics import built_in
 from perene.definition.places import place_of_caller, place_of_function
 from perene.definition.row import Row, RowSchema
-from perene.definition.soundness import USUAL_RUN, unsound, youngest
+from perene.definition.soundness import SLACK, unsound, youngest
 from perene.definition.terms import DEFAULT, RELEASE, Default, Terms, read_terms
 from perene.errors import DeclarationError, Mistake
 
@@ -60,8 +60,8 @@ class Model:
         label: what is predicted.
         train_on, test_on: the windows of training and test rows.
         every: how often the model is retrained; None for only when asked.
-        stale_after: the age at which it is stale; None for never; left out, ``test_on + 2 × wait + 2 × every`` and an
-            hour.
+        stale_after: the age at which it is stale; None for never; left out, ``test_on + 2 × wait + 2 × every``, a day
+            and an hour.
         gate: what a candidate must show.
         release: ``"auto"``, or ``"review"`` by a person.
         examples: learn from the ``"source"``, the ``"log"`` of predictions with their truth, or both; the source if
@@ -193,7 +193,7 @@ class Model:
         """The age at which the model is stale; None for never."""
         if not isinstance(self._terms.stale_after, Default):
             return self._terms.stale_after
-        return None if self.every is None else youngest(self._terms) + self.every + USUAL_RUN
+        return None if self.every is None else youngest(self._terms) + self.every + SLACK
 
     @property
     def examples(self) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from perene.definition.model import Model
     from perene.definition.terms import Terms
 
-USUAL_RUN = timedelta(hours=1)  # what the default of stale_after allows a run to take
+SLACK = timedelta(days=1, hours=1)  # the default of stale_after: windows end at midnight, and a run takes its time
 
 
 def youngest(terms: Terms) -> timedelta:

@@ -41,7 +41,7 @@ class Answers:
         lines = self._lines(model, since, until, limit)
         newest = lines.sort("ingest", "predicted_at", "prediction_id", descending=True).head(limit)
         ordered = newest.sort("predicted_at", "prediction_id", descending=True).select(_SHOWN)
-        return self._with_truth(model, ordered)
+        return self.with_truth(model, ordered)
 
     def _lines(self, model: Model, since: datetime | None, until: datetime | None, limit: int) -> pl.DataFrame:
         """At least the newest ``limit`` lines. Journals are read first: what is drained meanwhile is in the lake."""
@@ -70,8 +70,11 @@ class Answers:
             yield wanted[start : start + at_once], touched[wanted[start]]
             start, at_once = start + at_once, at_once * 2
 
-    def _with_truth(self, model: Model, lines: pl.DataFrame) -> pl.DataFrame:
-        """What names a prediction wins over what is said of its key and event time."""
+    def with_truth(self, model: Model, lines: pl.DataFrame) -> pl.DataFrame:
+        """Lines of the log with ``label, known_at``: their newest ground truth, in the lake or in a journal; else null.
+
+        What names a prediction wins over what is said of its key and event time.
+        """
         columns = [name for name in truths_columns(model) if name != "ingest"]
         waiting = [truth_of(entry.body) for entry in self.journals.entries(model.name, "truth")]
         drained = self.truths.scan(model, since=_first_said(lines)).select(*columns, "ingest")

@@ -12,11 +12,10 @@ import polars as pl
 
 from perene.definition.model import Model
 from perene.pipelines.journaling import answered_row, envelope_of
+from perene.pipelines.listing import Answers
 from perene.pipelines.predictor import Predictor
-from perene.pipelines.truths import truth_of, truths_frame
 from perene.repositories.predictions import Predictions
-from perene.repositories.truths import Truths, newest_truths
-from perene.storage.envelope import truths_columns
+from perene.storage.envelope import predictions_columns
 from perene.storage.journal import JournalReader
 
 
@@ -33,23 +32,13 @@ def find_prediction(
     return predictions.get(model, prediction_id)
 
 
-def find_truth(
-    model: Model, line: Mapping[str, Any], *, journals: JournalReader, truths: Truths
-) -> dict[str, object] | None:
-    """The ground truth that holds of a prediction: what names it wins over what is said of its key and event time."""
-    waiting = [truth_of(entry.body) for entry in journals.entries(model.name, "truth")]
-    columns = [name for name in truths_columns(model) if name != "ingest"]
-    drained = truths.scan(model).select(*columns, "ingest")
-    last = pl.lit(2**62, dtype=pl.Int64)
-    said = pl.concat([drained, truths_frame(model, waiting).lazy().select(*columns, ingest=last)])
-    by_id = said.filter(pl.col("prediction_id") == line["prediction_id"])
-    same = (pl.col("key") == line["key"]) & (pl.col("event_at") == line["event_at"])
-    by_key = said.filter(pl.col("prediction_id").is_null() & same)
-    for lazy, subject in ((by_id, ["prediction_id"]), (by_key, ["key", "event_at"])):
-        found = newest_truths(lazy, subject).collect()
-        if found.height:
-            return {"label": found["label"][0], "known_at": found["known_at"][0]}
-    return None
+def find_truth(model: Model, line: Mapping[str, Any], answers: Answers) -> dict[str, object] | None:
+    """The ground truth that holds of a line of the log."""
+    dtypes = predictions_columns(model)
+    columns = ("prediction_id", "key", "event_at", "predicted_at")
+    lines = pl.DataFrame([pl.Series(name, [line[name]], dtype=dtypes[name]) for name in columns])
+    found = answers.with_truth(model, lines).row(0, named=True)
+    return None if found["label"] is None else {"label": found["label"], "known_at": found["known_at"]}
 
 
 def traced(

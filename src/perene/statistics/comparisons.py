@@ -8,9 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
-from perene.statistics.intervals import Days, Mask, Values, day_sums, half_width, jackknife, sums_by
+from perene.statistics.intervals import Days, Mask, Values, day_sums, half_width, jackknife, sums_by, t_quantile
 
 Better = Literal["lower", "higher"]
 
@@ -163,4 +162,4 @@ def _over_keys(deviations: Values, alpha: float) -> tuple[Values, Values]:
     """Standard error and half-width with keys, which have no order, as the clusters."""
     keys = deviations.shape[-1]
     se = np.sqrt(np.square(deviations).sum(axis=-1) / (keys * (keys - 1)))
-    return se, np.asarray(stdtrit(keys - 1, 1 - alpha) * se)
+    return se, np.asarray(t_quantile(keys - 1, alpha) * se)

@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 Values = NDArray[np.float64]
 Days = NDArray[np.datetime64]
@@ -132,8 +131,15 @@ def half_width(deviations: Values, *, alpha: float = 0.05) -> HalfWidth:
         se_day = np.sqrt(np.square(deviations).sum(axis=-1) / (days * (days - 1)))
         waves = deviations @ _cosines(days)
         se_ewc = np.sqrt(np.square(waves).mean(axis=-1) / days)
-        value = np.maximum(stdtrit(days - 1, 1 - alpha) * se_day, stdtrit(waves.shape[-1], 1 - alpha) * se_ewc)
+        value = np.maximum(t_quantile(days - 1, alpha) * se_day, t_quantile(waves.shape[-1], alpha) * se_ewc)
     return HalfWidth(se_day=se_day, se_ewc=se_ewc, value=value)
+
+
+def t_quantile(df: int, alpha: float) -> float:
+    """The quantile of Student's t that is exceeded with probability ``alpha``."""
+    from scipy.special import stdtrit  # loaded where it is needed: it costs every command a tenth of a second
+
+    return float(stdtrit(df, 1 - alpha))
 
 
 @lru_cache(maxsize=256)

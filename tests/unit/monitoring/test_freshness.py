@@ -13,17 +13,17 @@ from perene.records.status import FreshnessState
 
 @pytest.mark.parametrize(
     ("days", "state"),
-    [(0, "fresh"), (14.9, "fresh"), (15, "ageing"), (19.9, "ageing"), (20, "stale"), (400, "stale")],
+    [(0, "fresh"), (17.2, "fresh"), (17.25, "ageing"), (19.9, "ageing"), (20, "stale"), (400, "stale")],
 )
 def test_the_age_against_the_limit_is_the_state(bench, day, days, state):
-    """A model is fresh below three quarters of its limit, stale from the limit on, ageing in between."""
+    """A model is fresh below three quarters of what its hold-out of 9 days leaves of the limit, stale from that on."""
     model = bench.declare(stale_after="20d")
 
     found = freshness_of(model, bench.version_record(day(0)), day(days))
 
     assert found.state == state
     assert (found.age, found.limit) == (timedelta(days=days), timedelta(days=20))
-    assert (found.trained_through, found.warn_at, found.stale_at) == (day(0), day(15), day(20))
+    assert (found.trained_through, found.warn_at, found.stale_at) == (day(0), day(17.25), day(20))
 
 
 def test_age_counts_from_what_was_learnt(bench, day):

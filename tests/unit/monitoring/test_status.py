@@ -178,7 +178,7 @@ def test_who_wants_no_numbers_reads_no_logs(bench, day):
 
 def test_the_worst_comes_first(bench, day):
     """Stale before ageing before degraded before never trained before fresh; equals by name."""
-    through = {"stale": 0, "ageing": 24, "broken": 36, "b-fresh": 36, "a-fresh": 36}
+    through = {"stale": 0, "ageing": 22, "broken": 36, "b-fresh": 36, "a-fresh": 36}
     models = [bench.declare(name=name, stale_after="20d") for name in ("never", *through)]
     for model in models[1:]:
         bench.model = model

@@ -13,7 +13,7 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture
 def watched(bench, day):
-    """The bench with a model that is ageing from day 15 and stale from day 20 on."""
+    """The bench with a model that is ageing from day 17.25 and stale from day 20 on."""
     bench.declare(stale_after="20d", every="2d", owner="ops")
     bench.release(bench.train(day(0)), day(9))
     return bench
@@ -28,14 +28,14 @@ def firing(bench):
 
 
 def test_a_fresh_model_is_quiet(watched, day):
-    """Below three quarters of the limit nothing fires."""
-    assert watch(watched, day(14.9)) == []
+    """Below the time of warning nothing fires."""
+    assert watch(watched, day(17.2)) == []
     assert firing(watched) == {}
 
 
 def test_an_ageing_model_is_a_notice_and_a_stale_one_a_page(watched, day):
-    """The notice comes at three quarters of the limit; at the limit the page takes its place."""
-    (notice,) = watch(watched, day(15))
+    """The notice comes when three quarters of what the hold-out leaves are over; at the limit the page takes its place."""
+    (notice,) = watch(watched, day(17.25))
     (page,) = watch(watched, day(20))
 
     assert (notice.rule, notice.severity, notice.model) == ("model-ageing", "notice", "trip-late")
@@ -153,7 +153,7 @@ def test_each_model_has_its_own_alerts(watched, day):
     watched.release(watched.train(day(10)), day(11))
     watch_freshness([first, second], watched, now=day(20))
 
-    raised = watch_freshness([first, second], watched, now=day(26))
+    raised = watch_freshness([first, second], watched, now=day(28))
 
     assert [(alert.model, alert.rule) for alert in raised] == [
         ("trip-late", "model-stale"),
