@@ -21,6 +21,7 @@ from perene.pipelines.journaling import (
     row_digest,
     waiting_predictions,
 )
+from perene.pipelines.tracing import find_prediction, traced
 from perene.storage.journal import Journal, read_open
 
 ALL = ["plain", "steps", "words", "whole", "binary", "chances", "classes", "sharp", "best", "featured"]
@@ -161,6 +162,20 @@ def test_features_of_several_versions_drain_together(bench, journal, a_row) -> N
     first = json.loads(frame["features"][0])
     assert first == {"sevenths": 107.25 / 7, "far": 1, "zone": "far", "due": "2026-05-04", "nothing": None}
     assert frame["features"].to_list()[1:] == ['{"sevenths":"x"}', None]
+
+
+def test_a_trace_tells_the_features_that_were_logged(bench, journal, a_row) -> None:
+    """The same while the line waits in a journal and when it is in the lake; not those that code would make today."""
+    (answer,) = bench.serve("featured", [[a_row(1)]], journal=journal)
+    id_ = answer["predictions"][0]["prediction_id"]
+    model, told = bench.models["featured"], []
+    for _ in range(2):
+        line = find_prediction(model, id_, journals=read_open(bench.journals), predictions=bench.predictions)
+        own = bench.predictor("featured", code=bench.models["plain"])
+        told.append(traced(model, line, None, predictor=lambda version, own=own: own)["features"])
+        bench.drain(journal)
+
+    assert told == [{"sevenths": 107.25 / 7, "far": 1, "zone": "far", "due": "2026-05-04", "nothing": None}] * 2
 
 
 # ── the form on disk ─────────────────────────────────────────────────────────────────────────────────────────────────
