@@ -32,7 +32,6 @@ delivery = Model(
     train_on="90d",
     test_on="14d",  # the newest days judge: the new model against the one that is live
     every="1d",
-    stale_after="28d",  # from the newest row that it learnt from, so two weeks of test rows and two to spare
     gate=gate(metric="absolute_error", margin="5%"),
     owner="you",
 )
