@@ -179,6 +179,16 @@ def test_the_lines_are_those_of_the_log(model, by_id) -> None:
         assert lines["prediction_id"].to_list() == ["p1" if by_id else None] * 2
 
 
+@pytest.mark.parametrize("model", MODELS, ids=["regression", "binary", "multiclass"])
+def test_a_truth_gives_its_line_also_without_a_journal(model) -> None:
+    """In whatever zone its times were written."""
+    row = {name: as_json(value) for name, value in good(model).items()}
+
+    direct = truths_frame(model, parse_truths(model, [row], **TERMS))
+
+    assert direct.equals(parsed(model, [row]))
+
+
 # ── what is taken ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -31,7 +31,7 @@ _AHEAD = timedelta(minutes=1)  # by how much a caller's clock may be ahead of pr
 class Truth(msgspec.Struct, frozen=True, array_like=True):
     """One ground truth as the journal keeps it: of one prediction (its id), or of all of an identity (key, event_at).
 
-    A label of None takes back what was said before. Fields are only ever added at the end, with a default.
+    A label of None takes back what was said before; instants are in UTC. Fields are only ever added at the end, with a default.
     """
 
     prediction_id: str | None
@@ -93,7 +93,7 @@ def truths_frame(model: Model, truths: Sequence[Truth]) -> pl.DataFrame:
             "recorded_at": pl.Series([t.recorded_at for t in truths], dtype=_INSTANT),
             "source": pl.Series([t.source for t in truths], dtype=pl.String),
             "retracted": pl.Series([t.label is None for t in truths], dtype=pl.Boolean),
-            "day": pl.Series([(t.event_at or t.known_at).astimezone(UTC).date() for t in truths], dtype=pl.Date),
+            "day": pl.Series([(t.event_at or t.known_at).date() for t in truths], dtype=pl.Date),
         }
     )
 
