@@ -31,7 +31,8 @@ _AHEAD = timedelta(minutes=1)  # by how much a caller's clock may be ahead of pr
 class Truth(msgspec.Struct, frozen=True, array_like=True):
     """One ground truth as the journal keeps it: of one prediction (its id), or of all of an identity (key, event_at).
 
-    A label of None takes back what was said before; instants are in UTC. Fields are only ever added at the end, with a default.
+    A label of None takes back what was said before; instants are in UTC. Fields are only ever added at the end, with a
+    default.
     """
 
     prediction_id: str | None
