@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import threading
+import time
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -33,6 +35,7 @@ _CONFIGURATION: dict[str, str | None] = {"delta.checkpointInterval": "20"}
 _KEEP = timedelta(hours=1)  # how long a reader may still need a file that compaction replaced
 _KEEP_UNCOMMITTED = timedelta(days=7)  # how long a writer may stand still between its files and their commit
 _LOOSE_FILES = 64
+_HOLD_S = 60.0  # how long a handle is kept up to date before the log is read anew
 _SMALL = 32 << 20  # bytes; larger files are left alone
 _ROWS_AT_ONCE = 1_000_000  # that compaction holds in memory, or one day's where that has more
 # Of a local path: what deltalake cannot make a URL of or decodes, what Polars takes for a pattern or for a partition.
@@ -52,6 +55,7 @@ class Lake:
         _ensure_readable(root)
         self._root = root.rstrip("/")
         self._options = dict(options or {})
+        self._kept = threading.local()
         self.machine = machine
         self.ingests = Ingests(database, machine)
 
@@ -205,7 +209,7 @@ class Lake:
         deltalake's own compaction (1.6.6) would let two at once both commit, and every row would be there twice. An
         overwrite that is not tried again is committed only onto the very version that it read.
         """
-        table = self._open(model, log)
+        table = self._open_anew(model, log)
         days = [] if table is None else sorted({*days} & {*table.crowded_days()["day"]})
         if table is None or not days:
             return True
@@ -229,6 +233,25 @@ class Lake:
         return int(counts["len"].sum()), counts["day"].to_list()
 
     def _open(self, model: str, log: Log) -> _Table | None:
+        """A handle on the newest state of a table, None when there is none; the next call in this thread moves it on.
+
+        To bring a handle up to date costs a twentieth of reading the whole log, so each thread keeps its own for a
+        while.
+        """
+        handles: dict[tuple[str, Log], tuple[_Table, float]] = self._kept.__dict__.setdefault("handles", {})
+        table, opened_at = handles.pop((model, log), (None, 0.0))
+        if table is not None and time.monotonic() - opened_at < _HOLD_S:
+            with contextlib.suppress(DeltaError):
+                table.update_incremental()
+                handles[model, log] = table, opened_at
+                return table
+        table = self._open_anew(model, log)
+        if table is not None:
+            handles[model, log] = table, time.monotonic()
+        return table
+
+    def _open_anew(self, model: str, log: Log) -> _Table | None:
+        """A handle of one's own on the newest state of a table, where it stays."""
         with _explained(model, log, "could not be opened"):
             try:
                 return _Table(self._uri(model, log), storage_options=self._options or None)
