@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 
+from perene.app import open_project
 from perene.demo.flights import read_flights
 from perene.demo.folder import ensure_free, write_folder
 from perene.demo.progress import shown
@@ -17,6 +18,7 @@ from perene.demo.results import Results, measure
 from perene.demo.summary import print_results
 
 REPORT = "report.html"
+_SPINS = "1000"  # OpenMP threads that wait for each other spin that often, then leave the cores to the others
 
 
 def run(into: Path, *, plan: Plan | None = None, flights: pl.DataFrame | None = None) -> Results:
@@ -34,9 +36,7 @@ def run(into: Path, *, plan: Plan | None = None, flights: pl.DataFrame | None = 
     plan = plan or Plan()
     ensure_free(into)
     flights = read_flights() if flights is None else flights
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait leave the cores to the others
-    from perene.app import open_project
-
+    os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
     write_folder(into, flights, since=plan.since, until=plan.until)
     app = open_project(into)
     try:
