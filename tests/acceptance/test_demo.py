@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -227,3 +231,46 @@ def test_a_second_run_starts_afresh(demo, flights, tmp_path):
     assert len(results.total.cycles) == 1
     assert (folder / MARKER).is_file()
     assert not (folder / "notes.txt").exists()
+
+
+def test_traffic_asks_and_tells_by_the_projects_time(demo, server_of, tmp_path):
+    """traffic.py asks for what is due at project time, tells what has landed, and may be started again."""
+    folder, now = tmp_path / "perene-demo", PLAN.until + timedelta(hours=2)
+    shutil.copytree(demo.folder, folder)
+    app = open_project(folder)
+    app.time.advance(now)
+    before = app.predictions.scan(app.model(MODEL)).collect()
+    with server_of(folder) as server:
+        said = [_first_line_of_traffic(folder, server.port) for _ in range(2)]
+        assert app.drained()
+    new = app.predictions.scan(app.model(MODEL)).collect().join(before, on="prediction_id", how="anti")
+    told = app.lake.scan(MODEL, Log.TRUTHS).collect().filter(pl.col("known_at") >= PLAN.until)
+    app.close()
+
+    due = demo.flights.filter(pl.col("sched_dep").is_between(now, now + timedelta(hours=1), closed="right"))
+    landed = demo.flights.filter(
+        pl.col("landed_at").is_between(PLAN.until, now), pl.col("sched_dep") >= PLAN.since + timedelta(hours=1)
+    )
+    assert said[0] == said[1]
+    assert new.height == due.height > 0
+    assert new["predicted_at"].unique().to_list() == [now]
+    assert told.select("key", "event_at").n_unique() == landed.height > 0
+
+
+def _first_line_of_traffic(folder: Path, port: int) -> str:
+    """Start traffic.py, and end it after its first line."""
+    command = [sys.executable, str(folder / "traffic.py"), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as traffic:
+        assert traffic.stdout is not None
+        line = traffic.stdout.readline()
+        traffic.send_signal(signal.SIGINT)
+    return line
+
+
+def test_traffic_needs_python_only(demo):
+    """traffic.py imports nothing but the standard library."""
+    tree = ast.parse((demo.folder / "traffic.py").read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+
+    assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
