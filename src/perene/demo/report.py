@@ -18,8 +18,14 @@ _STYLE = """
 .all .fig-numbers { max-height: none; }
 .all .fig-numbers + .fig-numbers { margin-top: 1.5rem; }
 .all tbody tr:last-child { font-weight: 600; }
+.cycles .fig-numbers { max-height: none; }
+.cycles th, .cycles td { text-align: left !important; vertical-align: top; }
+.cycles td:last-child { white-space: normal !important; min-width: 18rem; }
 .notes { color: #5b6570; font-size: .9375rem; padding-left: 1.1rem; }
-@media (prefers-color-scheme: dark) { .notes { color: #a3adb7; } }
+@media (prefers-color-scheme: dark) { .cycles .fig-numbers { max-height: none; }
+.cycles th, .cycles td { text-align: left !important; vertical-align: top; }
+.cycles td:last-child { white-space: normal !important; min-width: 18rem; }
+.notes { color: #a3adb7; } }
 """
 
 
@@ -137,7 +143,7 @@ def _cycles(results: Results) -> Html:
         "details",
         element("summary", f"Show the {len(rows)} cycles, and what the gate said"),
         table("Cycles", ["Cycle", "Candidate", "Outcome", "Reason"], rows),
-        class_="fig",
+        class_="fig cycles",
     )
 
 
