@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
 
+from perene.definition.template import read_template
 from perene.errors import Conflict
-
-_IGNORE = "gitignore"  # named without its dot, so that it is packed
 
 
 def write_project(folder: Path, *, name: str | None = None) -> list[Path]:
@@ -19,7 +16,7 @@ def write_project(folder: Path, *, name: str | None = None) -> list[Path]:
     Raises:
         Conflict: some of its files exist already; nothing is written.
     """
-    texts = _template()
+    texts = read_template("perene.cli")
     if (folder / ".gitignore").exists():
         del texts[Path(".gitignore")]
     there = sorted(path for path in texts if (folder / path).exists())
@@ -34,21 +31,6 @@ def write_project(folder: Path, *, name: str | None = None) -> list[Path]:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(_filled(path, text, project), encoding="utf-8")
     return sorted(texts)
-
-
-def _template() -> dict[Path, str]:
-    found: dict[Path, str] = {}
-
-    def walk(entry: Traversable, at: Path) -> None:
-        for child in entry.iterdir():
-            if child.is_dir() and child.name != "__pycache__":
-                walk(child, at / child.name)
-            elif child.is_file():
-                name = ".gitignore" if child.name == _IGNORE else child.name
-                found[at / name] = child.read_text(encoding="utf-8")
-
-    walk(files("perene.cli") / "template", Path())
-    return found
 
 
 def _filled(path: Path, text: str, project: str) -> str:

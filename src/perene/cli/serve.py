@@ -25,6 +25,9 @@ def command(door: Door, host: str | None, port: int | None) -> None:
 
     It follows the releases and finishes what it took in before it stops. SIGTERM and Ctrl-C stop it.
     """
+    import os
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of a few rows, threads wait for each other longer than they work
     from perene.cli.children import end_with_parent
     from perene.cli.logs import log_to_stderr
     from perene.server.process import serve

@@ -22,12 +22,22 @@ def verdict_fields(verdict: Verdict, *, unit: str | None = None) -> list[tuple[s
         found = between(verdict.difference, verdict.lower, verdict.upper, unit, signed=True)
         allowed = f", allowed {number(verdict.margin, unit)}" if verdict.margin is not None else ""
         fields.append(("difference", f"{found}{allowed}; below 0 is better"))
+    fields += [("margin beside", text) for text in [_references(verdict, unit)] if text]
     judged = f"{counted(verdict.rows, 'row')} of {counted(verdict.days, 'day')}"
     more = f"; {counted(verdict.days_needed, 'day')} would decide" if verdict.days_needed else ""
     fields.append(("judged on", judged + more))
     if verdict.released_on_deadline:
         fields.append(("deadline", "released because the live version was past its limit, and it was not worse"))
     return fields
+
+
+def _references(verdict: Verdict, unit: str | None) -> str:
+    """What the margin may be held against."""
+    texts = {"half_gain": "half of the live version's gain over a constant", "mde": "the least that this window shows"}
+    told = verdict.references or {}
+    return "; ".join(
+        f"{text} {number(value, unit)}" for name, text in texts.items() if (value := told.get(name)) is not None
+    )
 
 
 def unit_of(model: Model, verdict: Verdict) -> str | None:

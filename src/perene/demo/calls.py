@@ -37,8 +37,7 @@ class Server:
                 stdin=subprocess.PIPE,  # it watches for its end
                 stdout=log,
                 stderr=log,
-                # one thread for the model: its trees wait for each other longer than a few rows take
-                env={"OMP_NUM_THREADS": "1", **os.environ, "PERENE_WITH_PARENT": "1"},
+                env=os.environ | {"PERENE_WITH_PARENT": "1"},
                 start_new_session=True,  # Ctrl-C reaches the demo only, which ends the server
             )
 

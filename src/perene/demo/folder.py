@@ -5,18 +5,16 @@ from __future__ import annotations
 import gzip
 import shutil
 from datetime import datetime
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import polars as pl
 
+from perene.definition.template import read_template
 from perene.demo.flights import ASKED
 from perene.errors import NotAllowed
 
 MARKER = ".perene-demo"
 _MARK = "perene demo wrote this folder, and replaces it when it runs again. Delete this file to keep the folder.\n"
-_IGNORE = "gitignore"  # named without its dot, so that it is packed
 _INSTANT = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -53,7 +51,7 @@ def write_folder(into: Path, flights: pl.DataFrame, *, since: datetime, until: d
         shutil.rmtree(into)
     into.mkdir(parents=True)
     (into / MARKER).write_text(_MARK, encoding="utf-8")
-    for path, text in _template().items():
+    for path, text in read_template("perene.demo").items():
         (into / path).parent.mkdir(parents=True, exist_ok=True)
         (into / path).write_text(text, encoding="utf-8")
     (into / "data").mkdir()
@@ -80,17 +78,3 @@ def _traffic(flights: pl.DataFrame, since: datetime) -> pl.DataFrame:
         row=pl.when("is_asked").then(row),
         truth=pl.when(pl.col("landed_at").is_not_null()).then(truth),
     )
-
-
-def _template() -> dict[Path, str]:
-    found: dict[Path, str] = {}
-
-    def walk(entry: Traversable, at: Path) -> None:
-        for child in entry.iterdir():
-            if child.is_dir() and child.name != "__pycache__":
-                walk(child, at / child.name)
-            elif child.is_file():
-                found[at / (".gitignore" if child.name == _IGNORE else child.name)] = child.read_text(encoding="utf-8")
-
-    walk(files("perene.demo") / "template", Path())
-    return found

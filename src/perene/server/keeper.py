@@ -170,4 +170,3 @@ class Keeper:
                 self.turn()
             except Exception:  # the edge of a thread: recorded, and tried again at the next turn
                 log.exception("housekeeping_failed")
-

@@ -34,7 +34,7 @@ def test_a_fresh_model_is_quiet(watched, day):
 
 
 def test_an_ageing_model_is_a_notice_and_a_stale_one_a_page(watched, day):
-    """The notice comes when three quarters of what the hold-out leaves are over; at the limit the page takes its place."""
+    """The notice comes when three quarters of what the hold-out leaves are over; at the limit comes the page."""
     (notice,) = watch(watched, day(17.25))
     (page,) = watch(watched, day(20))
 
