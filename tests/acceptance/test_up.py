@@ -11,15 +11,11 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 
 from perene.app import open_project
 from perene.clock import WOUND_FOR, machine_clock
@@ -28,56 +24,6 @@ from perene.repositories.time import ProjectTime
 TINY = Path(__file__).parent.parent / "tiny"
 MODEL = "parcel-hours"
 MAY = datetime(2026, 5, 1, tzinfo=UTC)
-
-
-@dataclass
-class Up:
-    """A running ``perene up``."""
-
-    folder: Path
-    process: subprocess.Popen[bytes]
-    port: int
-
-    @property
-    def log(self) -> str:
-        """What it wrote since its start."""
-        return (self.folder / "up.log").read_text()
-
-    def end(self, sig: signal.Signals) -> int:
-        """Send a signal and wait; the exit code."""
-        self.process.send_signal(sig)
-        return self.process.wait(60)
-
-    def children(self) -> list[psutil.Process]:
-        """Server, scheduler, worker, and what they started."""
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-
-@pytest.fixture
-def up(wait_for) -> Callable[[Path], Any]:
-    """Start ``perene up`` in a project's folder on a free port, wait until its server is ready; end it in any case."""
-
-    @contextmanager
-    def started(folder: Path) -> Iterator[Up]:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        with (folder / "up.log").open("wb") as log:
-            command = [sys.executable, "-m", "perene.cli", "up", "--port", str(port)]
-            process = subprocess.Popen(command, cwd=folder, stderr=log, start_new_session=True)
-        running = Up(folder, process, port)
-        try:
-            wait_for(lambda: "listening on" in running.log or process.poll() is not None, seconds=60)
-            assert process.poll() is None, running.log
-            yield running
-        finally:
-            left = [] if process.poll() is not None else running.children()
-            process.kill()
-            process.wait()
-            for child in left:
-                if child.is_running():
-                    child.kill()
-
-    return started
 
 
 def perene(folder: Path, *arguments: str) -> str:
@@ -262,7 +208,7 @@ def test_an_interrupted_training_goes_on_with_the_next_worker(tiny, wait_for) ->
     assert [step.attempt for step in run.steps] == [1, 1, 2, 2, 2]
 
 
-def ask(running: Up, row: dict[str, Any]) -> dict[str, Any]:
+def ask(running: Any, row: dict[str, Any]) -> dict[str, Any]:
     """A prediction of one row over HTTP, with the version that answered."""
     address = f"http://127.0.0.1:{running.port}/v1/models/{MODEL}/predict"
     body = json.dumps({"rows": [row]}).encode()
