@@ -274,3 +274,32 @@ def test_traffic_needs_python_only(demo):
     names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
 
     assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("width", [1200, 400])
+def test_the_report_is_whole_in_a_browser(demo, needs, width):
+    """In Chromium the page asks for nothing, complains of nothing, shows three figures, and never scrolls sideways."""
+    needs("chromium")
+    from playwright.sync_api import sync_playwright
+
+    asked, complaints = [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto((demo.folder / "report.html").as_uri())
+        figures = page.get_by_role("img").all()
+        sizes = [figure.bounding_box() for figure in figures]
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        page.get_by_text("Show the numbers").first.click()
+        numbers = page.locator("figure table").first.inner_text()
+        browser.close()
+
+    assert [url.rpartition("/")[2] for url in asked] == ["report.html"]
+    assert complaints == []
+    assert len(sizes) == 3
+    assert all(size["height"] > 40 and size["width"] > width / 2 for size in sizes)
+    assert overflow <= 0
+    assert f"{demo.results.total.quality.metric(LOSS).live.value:.3f}"[:3] in numbers
