@@ -15,6 +15,8 @@ from perene.monitoring.periods import Period
 from perene.repositories.examples import midnight
 from perene.repositories.predictions import Predictions
 from perene.statistics.intervals import Mask, Values
+from perene.storage.envelope import Log
+from perene.storage.lake import collected
 
 AT_ONCE = 20_000  # rows that are wanted at once
 _FIRST_DAYS, _GROWTH, _MOST_DAYS = 2, 8, 366
@@ -41,7 +43,8 @@ def read_answers(
         while since < span.until:
             until = min(midnight(since.date() + timedelta(days=days)), span.until)
             asked = predictions.with_truth(model, since, until, as_of)
-            frame = asked.filter(pl.col("role") == "champion").select(*columns, mature=mature).collect()
+            live = asked.filter(pl.col("role") == "champion").select(*columns, mature=mature)
+            frame = collected(live, model.name, Log.PREDICTIONS)
             yield frame
             fitting = int(days * AT_ONCE / max(frame.height, 1))
             since, days = until, min(max(fitting, 1), days * _GROWTH, _MOST_DAYS)

@@ -16,7 +16,7 @@ from perene.repositories import Fence
 from perene.repositories.examples import LOGGED, Examples
 from perene.repositories.predictions import Predictions
 from perene.storage.envelope import INSTANT, Log, predictions_columns, truths_columns
-from perene.storage.lake import Lake
+from perene.storage.lake import Lake, collected
 
 _EVER = datetime.min.replace(tzinfo=UTC)
 _AT_ONCE = 64  # days joined at once
@@ -87,7 +87,8 @@ def _changes(
 ) -> pl.DataFrame:
     upto = (after.predictions, after.truths)
     joined = predictions.with_truth(model, None, None, after.as_of, days=days, upto=upto)
-    return compared(_as_examples(model, joined.collect()), examples.current(model, LOGGED, days))
+    rows = collected(joined, model.name, Log.PREDICTIONS)
+    return compared(_as_examples(model, rows), examples.current(model, LOGGED, days))
 
 
 def _days_to_join(model: Model, lake: Lake, before: Seen, after: Seen) -> set[date]:
@@ -103,14 +104,15 @@ def _days_of_truths(model: Model, lake: Lake, before: Seen, after: Seen) -> set[
     """The days of the events about which something was said, or became known, since."""
     said = lake.scan(model.name, Log.TRUTHS, columns=truths_columns(model), upto=after.truths)
     new = (pl.col("ingest") > before.truths) | (pl.col("known_at") > before.as_of)
-    fresh = said.filter(new & (pl.col("known_at") <= after.as_of)).select("day", "prediction_id").collect()
+    known = said.filter(new & (pl.col("known_at") <= after.as_of)).select("day", "prediction_id")
+    fresh = collected(known, model.name, Log.TRUTHS)
     keyed = fresh.filter(pl.col("prediction_id").is_null())["day"].unique().to_list()
     ids = fresh.select(pl.col("prediction_id").drop_nulls().unique())
     if ids.is_empty():
         return set(keyed)
     asked = lake.scan(model.name, Log.PREDICTIONS, columns=predictions_columns(model), upto=after.predictions)
     named = asked.select("prediction_id", "day").join(ids.lazy(), on="prediction_id", how="semi")
-    return {*keyed, *named.select(pl.col("day").unique()).collect()["day"].to_list()}
+    return {*keyed, *collected(named.select(pl.col("day").unique()), model.name, Log.PREDICTIONS)["day"].to_list()}
 
 
 def _as_examples(model: Model, predictions: pl.DataFrame) -> pl.DataFrame:

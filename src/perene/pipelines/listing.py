@@ -15,7 +15,7 @@ from perene.repositories.predictions import EARLY, Predictions
 from perene.repositories.truths import Truths, newest_truths
 from perene.storage.envelope import Log, predictions_columns, truths_columns
 from perene.storage.journal import JournalReader
-from perene.storage.lake import Lake
+from perene.storage.lake import Lake, collected
 
 _SHOWN = ("prediction_id", "key", "event_at", "predicted_at", "mode", "model_version", "raw", "final")
 _WAITS = pl.lit(2**62, dtype=pl.Int64)  # the number of what is not in the lake yet: newer than all that is
@@ -54,7 +54,9 @@ class Answers:
             if (found["ingest"] > older).sum() >= limit:
                 break
             asked = self.predictions.scan(model, since, until, days=days).select(*_SHOWN, "ingest")
-            found = pl.concat([asked.collect(), found]).unique("prediction_id", keep="first")
+            found = pl.concat([collected(asked, model.name, Log.PREDICTIONS), found]).unique(
+                "prediction_id", keep="first"
+            )
         return found
 
     def _days(self, model: Model, since: datetime | None, until: datetime | None) -> Iterator[tuple[list[date], int]]:

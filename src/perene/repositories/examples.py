@@ -15,7 +15,7 @@ import polars as pl
 from perene.definition.model import Model
 from perene.repositories import Fence
 from perene.storage.envelope import INSTANT, Log, conform, examples_columns
-from perene.storage.lake import Lake
+from perene.storage.lake import Lake, collected
 
 LOGGED = "log"  # the origin that gives way to the others
 _SAID = ("event_at", "key", "firm", "ingest", "known_at")
@@ -69,7 +69,7 @@ class Examples:
         )
         present, columns = lazy.collect_schema(), examples_columns(model)
         # The fields of the table, not those of today's Row: what a version held is what was written.
-        return lazy.collect() if present else pl.DataFrame(schema=columns)
+        return collected(lazy, model.name, Log.EXAMPLES) if present else pl.DataFrame(schema=columns)
 
     def current(
         self, model: Model, origin: str, days: Collection[date], *, as_of: datetime | None = None
@@ -80,7 +80,7 @@ class Examples:
         """
         columns = examples_columns(model)
         lazy = self.lake.scan(model.name, Log.EXAMPLES, columns=columns, days=days)
-        return holding(lazy.filter(pl.col("origin") == origin).collect(), as_of=as_of)
+        return holding(collected(lazy.filter(pl.col("origin") == origin), model.name, Log.EXAMPLES), as_of=as_of)
 
     def counts(self, model: Model, since: date, until: date) -> dict[date, int]:
         """How many examples each day of [since, until) has now; a day without any is left out."""

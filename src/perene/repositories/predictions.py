@@ -12,7 +12,7 @@ from perene.definition.model import Model
 from perene.repositories.truths import newest_truths
 from perene.storage.database import Database
 from perene.storage.envelope import INSTANT, Log, conform, predictions_columns, truths_columns
-from perene.storage.lake import Lake
+from perene.storage.lake import Lake, collected
 from perene.storage.tables import model as models
 
 # A truth that names only a prediction lies in the partition of the day on which it was known. One that was known
@@ -58,7 +58,9 @@ class Predictions:
         for name in self._names(model):
             mine = self._lake.scan(name, Log.PREDICTIONS)
             if "prediction_id" in mine.collect_schema():
-                found = mine.filter(pl.col("prediction_id") == prediction_id).sort("ingest").head(1).collect()
+                found = collected(
+                    mine.filter(pl.col("prediction_id") == prediction_id).sort("ingest").head(1), name, Log.PREDICTIONS
+                )
                 if found.height:
                     return {"model": name, **found.row(0, named=True)}
         return None

@@ -328,15 +328,21 @@ def _between(since: datetime | None, until: datetime | None) -> Iterator[pl.Expr
         yield at.is_null() | (at < until)
 
 
+def collected(lazy: pl.LazyFrame, model: str, log: Log) -> pl.DataFrame:
+    """The rows of a scan. Raises StorageError when a file of the table is damaged or cannot be read."""
+    with _explained(model, log, "could not be read"):
+        return lazy.collect()
+
+
 @contextlib.contextmanager
 def _explained(model: str, log: Log, what: str) -> Iterator[None]:
     try:
         yield
-    except (DeltaError, pl.exceptions.PolarsError, OSError) as error:
+    except (DeltaError, pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise _failed(model, log, what, error) from error
 
 
-def _failed(model: str, log: Log, what: str, error: Exception) -> StorageError:
+def _failed(model: str, log: Log, what: str, error: BaseException) -> StorageError:
     why = str(error).splitlines()[0] if str(error) else type(error).__name__
     mend = "check the setting `storage`, its disk and its rights"
     return StorageError(f"the table {log} of {model} {what}", why=why, mend=mend)

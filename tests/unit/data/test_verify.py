@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from perene.errors import StorageError
 from perene.storage.envelope import Log
 
 NOW = "2013-01-31 12:00"
@@ -172,3 +173,12 @@ def test_a_day_that_the_window_divides_is_named_too(bench):
     tampered(bench, "2013-01-25", lambda rows: rows.with_columns(label=~pl.col("label")))
 
     assert days(bench) == ["2013-01-25"]
+
+
+def test_a_damaged_file_is_told_as_such(cut):
+    """A file of the table that cannot be read is a storage error with its table, not an error of a library."""
+    file = next((cut.folder / "store").rglob("day=2013-01-2*/*.parquet"))
+    file.write_bytes(file.read_bytes()[:100])
+
+    with pytest.raises(StorageError, match="the table examples of trip-late could not be read"):
+        cut.datasets.verify(cut.model, 1)
