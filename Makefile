@@ -35,7 +35,7 @@ $(VENV)/.development: $(VENV)/.demo requirements/development.txt
 	$(INSTALL) -r requirements/development.txt
 	touch $@
 
-# Needs uv (https is not asked of any host here: uv reads the index that this machine is set up with).
+# Needs uv, and the package index that it is set up with.
 pins:
 	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url \
 		pyproject.toml --extra examples --extra lightgbm --group dev -o requirements/development.txt
