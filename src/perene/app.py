@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -115,6 +116,7 @@ class App:
         self.journals = read_open(journal_folder(project.folder))
         self.answers = Answers(lake=self.lake, predictions=self.predictions, truths=self.truths, journals=self.journals)
         self._predictors: dict[str, Predictor] = {}
+        self._loading = threading.Lock()  # a server loads in one thread and traces in others
         self._register()
 
     def model(self, name: str) -> Model:
@@ -156,7 +158,7 @@ class App:
                 engine=self.engine, scratch=self.project.folder / ".perene" / "work",
             ),
             lake=self.lake, database=self.database, evaluations=self.evaluations, releases=self.releases,
-            alerts=self.alerts, predictor=self.predictor, drained=self.drained,
+            alerts=self.alerts, predictor=self.predictor, drained=self.drained, now=self.time.now,
         )  # fmt: skip
         name = owner or f"{socket.gethostname().partition('.')[0]}-{os.getpid()}-{new_id(self.machine())[:13]}"
         return Worker(self.runs, cycle.steps(), owner=name, on_end=self._hear_of_run)
@@ -171,11 +173,12 @@ class App:
     def predictor(self, name: str, version: int | None = None) -> Predictor:
         """A version of a model, the live one when None, ready to answer; verified when it is loaded."""
         found = self._live(name) if version is None else self.models.version(name, version)
-        if found.bundle not in self._predictors:
-            while len(self._predictors) >= _KEPT_PREDICTORS:
-                self._predictors.pop(next(iter(self._predictors))).forget()
-            self._predictors[found.bundle] = load_predictor(self.bundles, found)
-        return self._predictors[found.bundle]
+        with self._loading:
+            if found.bundle not in self._predictors:
+                while len(self._predictors) >= _KEPT_PREDICTORS:
+                    self._predictors.pop(next(iter(self._predictors))).forget()
+                self._predictors[found.bundle] = load_predictor(self.bundles, found)
+            return self._predictors[found.bundle]
 
     def predict(self, name: str, rows: Frame, *, log: bool = False) -> pl.DataFrame:
         """Predict rows with the live version; ``log`` keeps them in the prediction log.
@@ -218,16 +221,16 @@ class App:
         model = self.model(name)
         return import_examples(model, rows, now=self.time.now(), lake=self.lake, database=self.database, who=who)
 
-    def trace(self, prediction_id: str) -> dict[str, object]:
-        """Everything that is known of one prediction. Raises NotFound."""
-        for model in self.project.models.values():
-            line = find_prediction(model, prediction_id, journals=self.journals, predictions=self.predictions)
+    def trace(self, prediction_id: str, *, model: str | None = None) -> dict[str, object]:
+        """Everything that is known of one prediction: of a model, or of the first that has this id. Raises NotFound."""
+        for asked in self.project.models.values() if model is None else [self.model(model)]:
+            line = find_prediction(asked, prediction_id, journals=self.journals, predictions=self.predictions)
             if line is not None:
-                truth = find_truth(model, line, self.answers)
-                return traced(model, line, truth, predictor=partial(self.predictor, model.name))
-        raise NotFound(
-            f"there is no prediction {prediction_id!r}", mend="perene prediction list MODEL shows the newest"
-        )
+                truth = find_truth(asked, line, self.answers)
+                return traced(asked, line, truth, predictor=partial(self.predictor, asked.name))
+        whose = "" if model is None else f" of {model}"
+        mend = f"perene prediction list {model or 'MODEL'} shows the newest"
+        raise NotFound(f"there is no prediction {prediction_id!r}{whose}", mend=mend)
 
     def newest_predictions(
         self, name: str, *, since: datetime | None = None, until: datetime | None = None, limit: int = 20

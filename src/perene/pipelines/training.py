@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import polars as pl
@@ -68,8 +69,7 @@ def train(
     if run is not None and (made := shop.models.of_run(run)) is not None:
         return made
     seed = int(digest_of({"model": model.name, "run": run, "dataset": dataset.digest})[:12], 16) % _SEEDS
-    folder = shop.scratch / (f"run-{run}" if run is not None else f"dataset-{dataset.version}")
-    shutil.rmtree(folder, ignore_errors=True)  # what a killed try left
+    folder = _make_folder(shop.scratch, f"run-{run}" if run is not None else f"dataset-{dataset.version}")
     try:
         code = _lay_out(shop, model, dataset, folder, seed=seed)
         end = shop.engine.run(TASK, folder, lost=lost)
@@ -94,6 +94,14 @@ def train(
         parameters=facts["parameters"], git_commit=git_commit(shop.project.folder), lock=made_of["lock"], code=code,
     )  # fmt: skip
     return shop.models.add_version(version, fence=fence)
+
+
+def _make_folder(scratch: Path, name: str) -> Path:
+    """A folder of this try's own: a worker that lost the run takes only its own away. What killed tries left goes."""
+    for left in scratch.glob(f"{name}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    scratch.mkdir(parents=True, exist_ok=True)
+    return Path(mkdtemp(prefix=f"{name}-", dir=scratch))
 
 
 def _lay_out(shop: Workshop, model: Model, dataset: DatasetVersion, folder: Path, *, seed: int) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from perene.definition.hooks import Hook
 from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.pipelines.predictor import Predictor
@@ -66,7 +67,7 @@ def validate(
         dataset=contest.dataset.version,
         verdict=verdict,
         by_day=test.by_day(),
-        slices=test.slices(),
+        slices=test.slices,
     )
     return evaluations.add(evaluation, fence=fence)
 
@@ -105,6 +106,7 @@ class _Test:
         self._other = self._ask_other()
         self._costs = self._reckon_costs()
         self._comparison = self._compare()
+        self.slices = self._compare_slices()
 
     def verdict(self, *, past_deadline: bool) -> Verdict:
         """What the gate says."""
@@ -139,21 +141,29 @@ class _Test:
             **{name: values.tolist() for name, values in zip(names, sums.sums, strict=True)},
         }
 
-    def slices(self) -> Mapping[str, object]:
+    def _compare_slices(self) -> Mapping[str, object]:
         """The comparison within each value of each declared slice; shown, not judged."""
         if self._costs is None:
             return {}
         found: dict[str, object] = {}
         for hook in self._model.slices:
-            given = {"rows": self._truth.rows, "at": self._truth.at}
-            if "x" in hook.parameters:
-                given["x"] = self._model.compute_features(self._truth.rows)
-            names = hook(**given)
+            try:
+                names = self._names_of_slices(hook)
+            except Exception as error:  # noqa: BLE001 - as in _ask
+                self._failure = f"the slice {hook.name} failed: {type(error).__name__}: {error}"
+                return {}
             found[hook.name] = {
                 str(value): self._slice((names == value).fill_null(value=False).to_numpy())
                 for value in names.drop_nulls().unique().sort()
             }
         return found
+
+    def _names_of_slices(self, hook: Hook) -> pl.Series:
+        given: dict[str, object] = {"rows": self._truth.rows, "at": self._truth.at}
+        if "x" in hook.parameters:
+            given["x"] = self._model.compute_features(self._truth.rows)
+        names: pl.Series = hook(**given)
+        return names
 
     def _slice(self, mask: NDArray[np.bool_]) -> dict[str, object]:
         assert self._costs is not None

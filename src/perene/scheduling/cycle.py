@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from perene.definition.model import Model
 from perene.errors import NotFound, PereneError
@@ -25,7 +26,9 @@ from perene.storage.lake import Lake
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cycle:
-    """What the steps work with. ``drained`` brings what servers have journaled into the lake."""
+    """What the steps work with. ``drained`` brings what servers have journaled into the lake; ``now`` is project time,
+    at which a version goes live: the run's own is that of its data.
+    """
 
     shop: Workshop
     lake: Lake
@@ -35,6 +38,7 @@ class Cycle:
     alerts: Alerts
     predictor: Callable[[str, int], Predictor]
     drained: Callable[[], object]
+    now: Callable[[], datetime]
 
     def steps(self) -> Mapping[str, Step]:
         """The steps by name, in order."""
@@ -98,7 +102,7 @@ class Cycle:
             self.evaluations.get(_number(context, "validate", "evaluation")),
             releases=self.releases,
             alerts=self.alerts,
-            now=context.now,
+            now=self.now(),
             run=context.run.id,
             fence=context.fence,
         )

@@ -214,6 +214,7 @@ class _Batch:
 
 def _check_finite(model: str, final: Sequence[object]) -> None:
     """JSON has no NaN, and a caller can do nothing with one."""
-    if any(isinstance(value, float) and not math.isfinite(value) for value in final):
+    numbers = (number for value in final for number in (value if isinstance(value, list) else (value,)))
+    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
         mend = "see what it gives for nulls; a post step can put a number in its place"
         raise ServingError(f"{model} gave a prediction that is no number", mend=mend, code="no-number")

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
 
+from perene.errors import NotFound
+from perene.pipelines.serving import serve_bulk
 from perene.records.run import STEPS, RunState
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
+TWO_MODELS = """
+from sklearn.linear_model import LinearRegression
+
+def train(x: np.ndarray, y):
+    return LinearRegression().fit(x, y)
+
+first = Model("parcels", label=Label("hours", float, **WAIT), train=train, **terms)
+second = Model("others", label=Label("hours", float, **WAIT), train=train, **terms)
+"""
 
 
 def test_the_steps_of_a_run_are_the_steps_that_are_told(open_app) -> None:
@@ -57,12 +69,43 @@ def test_what_was_live_is_known_for_any_past_time(open_app) -> None:
     assert live[-1] == app.models.get("parcels").champion
 
 
+def test_a_version_is_live_from_when_it_went_live(open_app) -> None:
+    """R2: a run that waited or worked for long makes its version live at its end, and not when it was asked for."""
+    app = open_app()
+    app.time.start_replay(START)
+    app.schedule()
+    app.time.advance(START + timedelta(hours=2))
+
+    app.worker().work_one()
+
+    assert app.releases.live_at("parcels", START + timedelta(hours=1)) is None
+    assert app.releases.live_at("parcels", START + timedelta(hours=2)) == 1
+    assert app.datasets.latest("parcels").as_of == START
+
+
+def test_a_prediction_is_traced_within_its_model(open_app) -> None:
+    """Law 3: ids are a model's own: of two predictions with one id each model shows its own."""
+    app = open_app(TWO_MODELS)
+    rows = pl.DataFrame({"number": [5], "sent_at": [START], "grams": [500.0]})
+    for name in ("parcels", "others"):
+        app.train(name, actor="test")
+        model = app.model(name)
+        made = serve_bulk(
+            app.predictor(name), model.schema.check(rows).good, model=model, predicted_at=START, recorded_at=START
+        )
+        app.predictions.append(model, made.with_columns(prediction_id=pl.lit("order-1")), f"test:{name}")
+
+    traces = [app.trace("order-1", model=name) for name in ("parcels", "others")]
+
+    assert [trace["model"] for trace in traces] == ["parcels", "others"]
+    with pytest.raises(NotFound, match="of others"):
+        app.trace("order-2", model="others")
+
+
 def test_a_version_leads_to_its_dataset_and_code(open_app) -> None:
     """R7: from a logged prediction to the version, its dataset version, and back to the rows that it learnt from."""
     app = open_app()
     app.train("parcels", actor="test")
-    import polars as pl
-
     rows = pl.DataFrame({"number": [5], "sent_at": [app.time.now()], "grams": [500.0]})
     made = app.predict("parcels", rows, log=True)
 
@@ -78,8 +121,6 @@ def test_a_version_leads_to_its_dataset_and_code(open_app) -> None:
 
 def test_truth_is_found_with_its_prediction(open_app) -> None:
     """S19: a truth by id wins over one by key and time; the newest holds; null takes it back."""
-    import polars as pl
-
     app = open_app()
     app.train("parcels", actor="test")
     at = app.time.now() - timedelta(hours=3)

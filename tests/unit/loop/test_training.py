@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import polars as pl
 import pytest
 
+from perene.app import App, open_project
 from perene.errors import BundleError, PereneError
+from perene.pipelines.data import collect, cut
 from perene.pipelines.predictor import load_predictor
+from perene.pipelines.training import Workshop, train
 
 LABEL = {
     "regression": 'Label("hours", float, **WAIT)',
     "binary": 'Label("late", bool, **WAIT)',
     "classes": 'Label("speed", Literal["slow", "usual", "fast"], **WAIT)',
 }
+
+
+def shop_of(app: App) -> Workshop:
+    return Workshop(
+        project=app.project, datasets=app.datasets, models=app.models, bundles=app.bundles, engine=app.engine,
+        scratch=app.project.folder / ".perene" / "work",
+    )  # fmt: skip
 
 
 def project(kind: str, train: str) -> str:
@@ -226,25 +239,54 @@ def test_features_that_look_at_other_rows_are_refused(open_app) -> None:
 
 def test_the_same_run_trains_once(open_app) -> None:
     """A step that comes again gives the version that it made."""
-    from perene.pipelines.training import Workshop, train
-
     app = open_app()
     app.train("parcels", actor="test")
-    shop = Workshop(
-        project=app.project, datasets=app.datasets, models=app.models, bundles=app.bundles, engine=app.engine,
-        scratch=app.project.folder / ".perene" / "work",
-    )  # fmt: skip
 
-    again = train(shop, app.model("parcels"), app.datasets.get("parcels", 1), run=1, now=app.time.now())
+    again = train(shop_of(app), app.model("parcels"), app.datasets.get("parcels", 1), run=1, now=app.time.now())
 
     assert again == app.models.version("parcels", 1)
     assert len(app.models.versions("parcels")) == 1
 
 
+def test_a_worker_that_lost_its_run_leaves_its_successors_files(open_app, wait_for) -> None:
+    """Law 8: who takes a run over trains undisturbed while the worker before, which was only slow, gives up."""
+    waiting = """
+        import time
+        from pathlib import Path
+        from sklearn.linear_model import LinearRegression
+
+        def train(x: np.ndarray, y):
+            while not (Path(__file__).parents[4] / "go").exists():
+                time.sleep(0.01)
+            return LinearRegression().fit(x, y)
+    """
+    first = open_app(project("regression", dedent(waiting)))
+    second = open_project(first.project.folder)
+    model, now = first.model("parcels"), first.time.now()
+    collect(model, now=now, lake=first.lake, database=first.database)
+    dataset = cut(model, now=now, lake=first.lake, database=first.database)
+    work = first.project.folder / ".perene" / "work"
+    run = first.runs.create("parcels", trigger="manual", due_at=now, created_at=now, actor="test").id
+    lost = threading.Event()
+
+    with ThreadPoolExecutor(2) as pool:
+        before = pool.submit(train, shop_of(first), model, dataset, run=run, now=now, lost=lost)
+        (mine,) = wait_for(lambda: list(work.glob("*/printed.txt")))
+        after = pool.submit(train, shop_of(second), model, dataset, run=run, now=now)
+        wait_for(lambda: [path for path in work.glob("*/printed.txt") if path != mine])
+        lost.set()
+        gave_up = before.exception()
+        (work / "go").touch()
+        made = after.result()
+    second.close()
+
+    assert isinstance(gave_up, PereneError)
+    assert made == first.models.version("parcels", 1)
+    assert [path.name for path in work.iterdir()] == ["go"]
+
+
 def test_old_code_comes_back_with_its_version(open_app, write_project) -> None:
     """A version answers with the code that it was trained with, whatever the project's files say now."""
-    from perene.app import open_project
-
     app = open_app()
     app.train("parcels", actor="test")
     rows = pl.DataFrame({"number": [1], "sent_at": [app.time.now()], "grams": [500.0]})

@@ -209,6 +209,17 @@ def test_slices_are_compared_too(bench) -> None:
     assert sum(part["rows"] for part in zones.values()) == evaluation.verdict.rows
 
 
+def test_a_slice_that_raises_refuses(bench) -> None:
+    """A broken slice is no verdict, and no end of the run."""
+    b = bench(PLAIN + "\n@m.slice\ndef zone(rows):\n    raise ValueError('no')\n")
+
+    evaluation = b.judge(b.contest(b.predictor(good, 2), b.predictor(good, 1)))
+
+    assert evaluation.verdict.decision is Decision.REFUSED
+    assert "slice zone failed" in evaluation.verdict.reason
+    assert evaluation.slices == {}
+
+
 def test_the_same_run_is_judged_once(bench) -> None:
     """A step that comes again gives the evaluation that it made."""
     from perene.pipelines.validation import validate

@@ -6,11 +6,13 @@ import json
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from perene.errors import ServingError
 from perene.pipelines.journaling import (
     AnsweredRow,
     answered_row,
@@ -21,7 +23,9 @@ from perene.pipelines.journaling import (
     row_digest,
     waiting_predictions,
 )
+from perene.pipelines.predictor import Predictor
 from perene.pipelines.tracing import find_prediction, traced
+from perene.server.answering import Answering, PredictRequest
 from perene.storage.journal import Journal, read_open
 
 ALL = ["plain", "steps", "words", "whole", "binary", "chances", "classes", "sharp", "best", "featured"]
@@ -105,6 +109,31 @@ def test_the_answer_is_the_final_of_the_line(bench, journal, a_row) -> None:
         (answer,) = bench.serve(name, [[a_row(1), a_row(2)]], journal=journal)
         bench.drain(journal)
         assert bench.log(name)["final"].to_list() == [p["prediction"] for p in answer["predictions"]]
+
+
+class Spoilt:
+    """Says NaN of every row."""
+
+    def predict(self, x: pl.DataFrame) -> np.ndarray:
+        return np.full(x.height, np.nan)
+
+    def predict_proba(self, x: pl.DataFrame) -> np.ndarray:
+        return np.full((x.height, 3), np.nan)
+
+
+@pytest.mark.parametrize("name", ["plain", "classes"])
+def test_an_answer_that_is_no_number_is_refused(bench, journal, a_row, name) -> None:
+    """Law 11: JSON has no NaN, nor has a list of probabilities; nothing is answered, and nothing logged."""
+    good = bench.predictor(name)
+    answering = Answering(good.model, bench.desk(journal))
+    answering.predictor = Predictor(good.version, good.model, Spoilt(), good.baseline)
+    answers: list[bytes] = []
+
+    with pytest.raises(ServingError, match="no number"):
+        answering._work([PredictRequest([a_row(1), a_row(2)], None)], answers.extend)
+    answering.batcher.close()
+
+    assert (answers, written(bench, name)) == ([], [])
 
 
 # ── what is not logged, and what came later ──────────────────────────────────────────────────────────────────────────
