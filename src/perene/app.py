@@ -18,11 +18,12 @@ import polars as pl
 
 from perene.clock import MachineClock, machine_clock
 from perene.definition.arrivals import Frame, arrived
+from perene.definition.changes import unfit_changes
 from perene.definition.model import Model
 from perene.definition.project import Project, load_project
 from perene.definition.spelling import did_you_mean
 from perene.engines.local import LocalEngine
-from perene.errors import DataError, NotFound, PereneError
+from perene.errors import DataError, DeclarationError, NotFound, PereneError
 from perene.monitoring.status import statuses
 from perene.monitoring.watch import watch_freshness
 from perene.pipelines.data import import_examples
@@ -56,6 +57,7 @@ from perene.scheduling.schedule import create_due, next_due
 from perene.scheduling.worker import Worker
 from perene.storage.bundles import Bundles
 from perene.storage.database import Database
+from perene.storage.envelope import Log
 from perene.storage.journal import journal_folder, read_open
 from perene.storage.lake import Lake
 from perene.storage.snapshot import imported_packages
@@ -81,7 +83,8 @@ def open_project(
         machine: The machine's clock.
 
     Raises:
-        SettingsError, DeclarationError: with every mistake in perene.toml or in the models.
+        SettingsError, DeclarationError: with every mistake in perene.toml or in the models, or with every change of a
+            model that its data cannot follow.
         StorageError: the database cannot be opened, or a newer perene wrote it.
     """
     project = load_project(Path(folder), environment=environment, variables=variables)
@@ -117,7 +120,11 @@ class App:
         self.answers = Answers(lake=self.lake, predictions=self.predictions, truths=self.truths, journals=self.journals)
         self._predictors: dict[str, Predictor] = {}
         self._loading = threading.Lock()  # a server loads in one thread and traces in others
-        self._register()
+        try:
+            self._register()
+        except BaseException:
+            self.database.close()
+            raise
 
     def model(self, name: str) -> Model:
         """The declaration of a model. Raises NotFound with the names that exist."""
@@ -296,12 +303,26 @@ class App:
         self.database.close()
 
     def _register(self) -> None:
-        """Make the project's models known. Readers of an unchanged project write nothing."""
+        """Make the project's models known. Readers of an unchanged project write nothing.
+
+        Raises DeclarationError for changes that the data of a model cannot follow.
+        """
         known = {model.name: model.declaration for model in self.models.list()}
-        for name, model in self.project.models.items():
-            declaration = model.declaration()
-            if known.get(name) != declaration:
-                self.models.register(name, declaration, self.time.now())
+        changed = {
+            name: (model, model.declaration())
+            for name, model in self.project.models.items()
+            if known.get(name) != model.declaration()
+        }
+        mistakes = [
+            mistake
+            for name, (model, declaration) in changed.items()
+            if name in known and any(self.lake.horizon(name, log) for log in Log)
+            for mistake in unfit_changes(known[name], declaration, line=model.line)
+        ]
+        if mistakes:
+            raise DeclarationError("the data of this project does not fit its models any more", tuple(mistakes))
+        for name, (_, declaration) in changed.items():
+            self.models.register(name, declaration, self.time.now())
 
     def _queue(self, name: str, *, actor: str) -> Run:
         """A new run; where time stands, one that was asked for at the same time is another one."""
