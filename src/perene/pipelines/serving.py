@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import cast
 
 import msgspec
@@ -12,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from perene.definition.model import Model
+from perene.errors import ServingError
 from perene.pipelines.predictor import Output, Predictor
 from perene.records.identity import new_id, new_ids
 from perene.repositories.predictions import Predictions
@@ -102,8 +105,13 @@ def serve_bulk(
         log: Where to append them; nowhere when None.
         mode: "online", or "stored" for answers that are looked up later.
         source: Names the append; a repeat of it writes nothing twice. The request id when None.
+
+    Raises:
+        ServingError: an answer is no number ("no-number"); then none is given.
     """
     output = predictor.predict(rows)
+    final = values(output.final)
+    refuse_no_numbers(model.name, final)
     request_id = new_id(recorded_at)
     height = rows.height
     answered = Answered(
@@ -119,7 +127,7 @@ def serve_bulk(
         rows=rows,
         raw=output.raw.tolist(),
         steps=steps_of_rows(predictor, output),
-        final=values(output.final),
+        final=final,
         features=features_of_rows(model, predictor, rows),
         mode=mode,
     )
@@ -153,6 +161,16 @@ def values(final: object) -> list[object]:
     if isinstance(final, np.ndarray | pl.Series):
         return list(final.tolist() if isinstance(final, np.ndarray) else final.to_list())
     return list(final)  # type: ignore[call-overload, no-any-return]
+
+
+def refuse_no_numbers(model: str, final: Sequence[object]) -> None:
+    """Refuse NaN and infinities: JSON has none, and a caller can do nothing with one. Raises ServingError."""
+    numbers = (
+        chain.from_iterable(cast(Sequence[list[object]], final)) if final and isinstance(final[0], list) else final
+    )
+    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+        mend = "see what it gives for nulls; a post step can put a number in its place"
+        raise ServingError(f"{model} gave a prediction that is no number", mend=mend, code="no-number")
 
 
 def _times(value: Times, height: int) -> pl.Series:

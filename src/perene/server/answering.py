@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -14,7 +13,7 @@ from perene.definition.model import Model
 from perene.errors import PereneError, ServingError, StorageError
 from perene.pipelines.journaling import AnsweredRow, AnswerValue, instant, records_of, row_digest
 from perene.pipelines.predictor import Output, Predictor
-from perene.pipelines.serving import features_of_rows, logged_fields, steps_of_rows, values
+from perene.pipelines.serving import features_of_rows, logged_fields, refuse_no_numbers, steps_of_rows, values
 from perene.records.identity import new_id, new_ids
 from perene.server.batcher import Batcher
 from perene.server.given import Given, GivenIds
@@ -116,7 +115,7 @@ class _Batch:
         self._new = [i for i in range(len(self._records)) if i not in self._given or self._given[i].logged is None]
         self._output = self._predict()
         self._final = [] if self._output is None else values(self._output.final)
-        _check_finite(model.name, self._final)
+        refuse_no_numbers(model.name, self._final)
 
     def _place_given(self, known: GivenIds) -> dict[int, Given]:
         """The rows that have an id of the caller's, by place in the batch."""
@@ -210,11 +209,3 @@ class _Batch:
         assert before is not None  # a row is computed or was answered before
         version, prediction = before
         return {"prediction_id": self._ids[place], "prediction": prediction, "model_version": version, "repeated": True}
-
-
-def _check_finite(model: str, final: Sequence[object]) -> None:
-    """JSON has no NaN, and a caller can do nothing with one."""
-    numbers = (number for value in final for number in (value if isinstance(value, list) else (value,)))
-    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
-        mend = "see what it gives for nulls; a post step can put a number in its place"
-        raise ServingError(f"{model} gave a prediction that is no number", mend=mend, code="no-number")

@@ -24,6 +24,7 @@ from perene.pipelines.journaling import (
     waiting_predictions,
 )
 from perene.pipelines.predictor import Predictor
+from perene.pipelines.serving import serve_bulk
 from perene.pipelines.tracing import find_prediction, traced
 from perene.server.answering import Answering, PredictRequest
 from perene.storage.journal import Journal, read_open
@@ -123,17 +124,28 @@ class Spoilt:
 
 @pytest.mark.parametrize("name", ["plain", "classes"])
 def test_an_answer_that_is_no_number_is_refused(bench, journal, a_row, name) -> None:
-    """Law 11: JSON has no NaN, nor has a list of probabilities; nothing is answered, and nothing logged."""
+    """Laws 10 and 11: one or among probabilities, by a server and in bulk; nothing is answered or logged."""
     good = bench.predictor(name)
+    spoilt = Predictor(good.version, good.model, Spoilt(), good.baseline)
     answering = Answering(good.model, bench.desk(journal))
-    answering.predictor = Predictor(good.version, good.model, Spoilt(), good.baseline)
+    answering.predictor = spoilt
+    rows = good.model.schema.parse_json([a_row(1), a_row(2)])
     answers: list[bytes] = []
 
     with pytest.raises(ServingError, match="no number"):
         answering._work([PredictRequest([a_row(1), a_row(2)], None)], answers.extend)
     answering.batcher.close()
+    with pytest.raises(ServingError, match="no number"):
+        serve_bulk(
+            spoilt,
+            rows,
+            model=good.model,
+            predicted_at=bench.clock.now(),
+            recorded_at=bench.clock(),
+            log=bench.predictions,
+        )
 
-    assert (answers, written(bench, name)) == ([], [])
+    assert (answers, written(bench, name), bench.log(name).height) == ([], [], 0)
 
 
 # ── what is not logged, and what came later ──────────────────────────────────────────────────────────────────────────
