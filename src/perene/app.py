@@ -261,7 +261,7 @@ class App:
     def approve(self, release: int, *, actor: str, why: str) -> Release:
         """Approve a release: it goes live."""
         asked = self.releases.get(release)
-        load_predictor(self.bundles, self.models.version(asked.model, asked.version))  # what cannot be loaded stays out
+        self._try(self.models.version(asked.model, asked.version))
         return self.releases.approve(release, actor=actor, why=why, at=self.time.now())
 
     def reject(self, release: int, *, actor: str, why: str) -> Release:
@@ -270,7 +270,7 @@ class App:
 
     def rollback(self, name: str, *, to: int | None = None, actor: str, why: str) -> Release:
         """Make an earlier version live, and put the model on hold."""
-        load_predictor(self.bundles, self.rollback_target(name, to=to))  # what cannot be loaded is not gone back to
+        self._try(self.rollback_target(name, to=to))
         return self.releases.rollback(name, to, actor=actor, why=why, at=self.time.now())
 
     def rollback_target(self, name: str, *, to: int | None = None) -> ModelVersion:
@@ -332,6 +332,10 @@ class App:
             if run.state is RunState.QUEUED:
                 return run
             due += timedelta.resolution
+
+    def _try(self, version: ModelVersion) -> None:
+        """Load a version, so that what cannot be loaded does not go live. Raises BundleError."""
+        load_predictor(self.bundles, version).forget()
 
     def _live(self, name: str) -> ModelVersion:
         self.model(name)

@@ -8,6 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from perene.app import open_project
+from perene.errors import NotAllowed
+from perene.server.process import serve
+
 MODEL = "parcel-hours"
 
 
@@ -104,6 +108,16 @@ def test_the_names_of_loopback_are_served(client, server) -> None:
     """localhost, 127.0.0.1 and [::1] are this machine, with any port."""
     for host in ("localhost", f"127.0.0.1:{server.port}", "[::1]:1", "LOCALHOST:80"):
         assert client.ask("GET", "/healthz", headers={"host": host}) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
+def test_nothing_listens_beyond_loopback(tiny, host) -> None:
+    """Law 12: without authentication this machine only is answered; an address that others reach is refused."""
+    app = open_project(tiny)
+
+    with pytest.raises(NotAllowed, match="may not listen"):
+        serve(app, host=host, port=0)
+    app.close()
 
 
 def test_the_same_id_and_row_get_the_logged_answer(client, a_row) -> None:
