@@ -39,10 +39,17 @@ def kind_of(annotation: object) -> Kind | None:
         short = next((prefix for prefix in _SHORT if name.startswith(prefix)), "")
         name = Kind.ARRAY if name in _ARRAYS else _SHORT.get(short, "") + name.removeprefix(short)
     else:
-        kind = get_origin(annotation) or annotation
+        kind = origin_of(annotation)
         package = getattr(kind, "__module__", "").partition(".")[0]
         name = f"{package}.{getattr(kind, '__name__', '')}"
     return Kind(name) if name in Kind.__members__.values() else None
+
+
+def origin_of(annotation: object) -> object:
+    """The class of an annotation: ``list`` of ``list[str]``, ``ndarray`` of ``NDArray[…]``, which may be an alias."""
+    kind = get_origin(annotation) or annotation
+    alias = getattr(kind, "__value__", None)  # of a type statement, as numpy 2.5 writes NDArray
+    return kind if alias is None else get_origin(alias) or alias
 
 
 def handed_table(frame: Any, kind: Kind) -> Any:

@@ -17,6 +17,7 @@ from perene.definition.frames import (
     handed_table,
     handed_vector,
     kind_of,
+    origin_of,
     series_back,
     table_back,
     vector_back,
@@ -233,7 +234,7 @@ def _answer(annotation: Any) -> pl.DataType | None:
     if get_origin(annotation) in (list, tuple, Sequence) and get_origin(get_args(annotation)[0]) is list:
         return pl.List(pl.Float64())
     named = next((_ANSWERS[part] for part in reversed(parts) if part in _ANSWERS), None)
-    return None if get_origin(annotation) is np.ndarray and named == pl.Float64 else named
+    return None if origin_of(annotation) is np.ndarray and named == pl.Float64 else named
 
 
 def _height(available: Mapping[str, Any]) -> int:
