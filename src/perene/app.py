@@ -54,7 +54,7 @@ from perene.repositories.time import ProjectTime
 from perene.repositories.truths import Truths
 from perene.scheduling.cycle import Cycle
 from perene.scheduling.schedule import create_due, next_due
-from perene.scheduling.worker import Worker
+from perene.scheduling.worker import LEASE, Worker
 from perene.storage.bundles import Bundles
 from perene.storage.database import Database
 from perene.storage.envelope import Log
@@ -148,6 +148,13 @@ class App:
                 time.sleep(_LOOK_S)  # another worker has it
             run = self.runs.get(run.id)
         return run
+
+    def wind(self, *, actor: str) -> None:
+        """Let a replay's time run on for a moment, at the speed of the settings; it stands while a run works."""
+        working = self.runs.list(state=RunState.RUNNING, limit=1)
+        stands = any(r.heartbeat_at is not None and self.machine() - r.heartbeat_at < LEASE for r in working)
+        why = "a run works" if stands else "the scheduler runs"
+        self.time.run(0.0 if stands else self.settings.speed, actor=actor, why=why)
 
     def schedule(self) -> list[Run]:
         """Create the runs that are due now, and look after freshness."""
@@ -294,7 +301,8 @@ class App:
         now = self.time.now()
         last = self.runs.last_due()
         due = {model.name: next_due(model.every, last.get(model.name), now=now) for model in wanted}
-        return statuses(wanted, self, now=now, next_due=due)
+        pace = 1.0 if self.time.anchor() is None else self.settings.speed
+        return statuses(wanted, self, now=now, next_due=due, pace=pace)
 
     def close(self) -> None:
         """End what it started and close what it opened."""

@@ -33,7 +33,7 @@ def command(door: Door, once: bool) -> None:
     """Create the runs that are due, as time goes on.
 
     Any number may run: a run is created once. In a project that was replayed, time goes on while one runs, at
-    time.speed of perene.toml, and stands while none does.
+    time.speed of perene.toml; it stands while none does, and while a run works.
     """
     from perene.cli.children import end_with_parent
     from perene.cli.logs import log_to_stderr
@@ -47,7 +47,7 @@ def command(door: Door, once: bool) -> None:
         return
     with Stopping() as stopping:
         while not stopping.asked:
-            app.time.run(app.settings.speed, actor=_ACTOR, why="the scheduler runs")
+            app.wind(actor=_ACTOR)
             _schedule(app)
             stopping.wait(LOOK_EVERY_S)
         app.time.run(0.0, actor=_ACTOR, why="the scheduler was asked to stop")

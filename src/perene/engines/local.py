@@ -58,11 +58,8 @@ class LocalEngine:
         Raises LostLease, and kills the task, when ``lost`` is set meanwhile.
         """
         with self._turn:
-            process = self._nursery()
-            assert process.stdin is not None
-            process.stdin.write(json.dumps({"task": task, "folder": str(folder)}) + "\n")
-            process.stdin.flush()
             try:
+                process = self._asked(json.dumps({"task": task, "folder": str(folder)}) + "\n")
                 told = self._wait(process, lost)
             except BaseException:
                 self._kill()
@@ -73,6 +70,21 @@ class LocalEngine:
         """End the nursery."""
         with self._turn:
             self._kill()
+
+    def _asked(self, line: str) -> subprocess.Popen[str]:
+        """The process that was told to start a task; one that is found dead gives way to another."""
+        for last_try in (False, True):
+            process = self._nursery()
+            assert process.stdin is not None
+            try:
+                process.stdin.write(line)
+                process.stdin.flush()
+                break
+            except BrokenPipeError:
+                self._kill()
+                if last_try:
+                    raise
+        return process
 
     def _nursery(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:

@@ -3,7 +3,8 @@
 
 A task comes as a line of JSON on stdin, ``{"task": "module:function", "folder": "…"}``, and its end goes to stdout as
 another: the wait status, the seconds and the peak memory of the child. When stdin ends, whoever asked is gone: the
-child is killed. The nursery itself computes nothing, so it has no threads that a fork would break.
+child is killed, with all that it started. The nursery itself computes nothing, so it has no threads that a fork would
+break.
 """
 
 from __future__ import annotations
@@ -49,9 +50,7 @@ def _run(task: str, folder: str) -> dict[str, Any]:
         if ended:
             return {"status": status, "seconds": time.monotonic() - started, "peak_memory": _bytes(usage.ru_maxrss)}
         if select.select([sys.stdin], [], [], _LOOK_S)[0]:  # nothing is asked while a task runs: stdin has ended
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            raise SystemExit(0)
+            os.killpg(0, signal.SIGKILL)  # the child, what it has started, and this process
 
 
 def _be_child(task: str, folder: Path) -> None:

@@ -29,8 +29,8 @@ def of_days(parts: Sequence[Sums], *, value: int = 0, minus: int | None = None) 
     total = rows.sum()
     if not total:
         return None
-    mean = sums.sum() / total
-    return of_deviations(float(mean), (sums - mean * rows) / rows.mean(), rows=int(total))
+    mean = float(sums.sum()) / float(total)
+    return of_deviations(float(mean), (sums - mean * rows) / float(rows.mean()), rows=int(total))
 
 
 def of_deviations(value: float, deviations: Values, *, rows: int) -> Estimate | None:

@@ -47,6 +47,7 @@ def status_of(
     *,
     now: datetime,
     next_due: datetime | None = None,
+    pace: float = 1.0,
     measured: bool = True,
 ) -> ModelStatus:
     """How one registered model does at a project time.
@@ -56,15 +57,16 @@ def status_of(
         remembered: the repositories.
         now: project time. Servers are known by machine time, which their repository has.
         next_due: when its next run is due.
+        pace: how many times as fast as machine time project time runs.
         measured: whether to read the logs too, for the live score, bias and coverage.
 
     Raises:
         NotFound: the model is not registered.
     """
-    facts = _facts(model, remembered)
+    facts = _facts(model, remembered, lately=now - ROLLOUT * pace)
     hook, verdict = _judged(model, facts.live, remembered)
     quality, failure = _measured(model, hook, remembered, now) if measured else (None, "")
-    health, reasons = _health(facts, failure, now)
+    health, reasons = _health(facts, failure)
     live_score = quality.metric(hook.name) if quality else None
     last = facts.ended
     return ModelStatus(
@@ -75,7 +77,7 @@ def status_of(
         freshness=freshness_of(model, remembered.models.champion(model.name), now),
         health=health,
         reasons=reasons,
-        standing=_standing(facts, now),
+        standing=_standing(facts),
         servers=len(facts.servers),
         servers_in_step=facts.in_step,
         metric=hook.name,
@@ -99,11 +101,15 @@ def statuses(
     *,
     now: datetime,
     next_due: Mapping[str, datetime | None] | None = None,
+    pace: float = 1.0,
     measured: bool = True,
 ) -> list[ModelStatus]:
     """How registered models do, worst first. ``next_due`` says by model when its next run is due."""
     due = next_due or {}
-    found = [status_of(model, remembered, now=now, next_due=due.get(model.name), measured=measured) for model in models]
+    found = [
+        status_of(model, remembered, now=now, next_due=due.get(model.name), pace=pace, measured=measured)
+        for model in models
+    ]
     return sorted(found, key=gravity)
 
 
@@ -119,6 +125,7 @@ class _Facts:
 
     known: RegisteredModel
     since: datetime | None
+    lately: datetime  # project time; servers may still be about to follow what was released since
     waiting: int
     runs: list[Run]
     alerts: list[str]
@@ -147,16 +154,18 @@ class _Facts:
         """Whether a server runs another version than the live one, or none."""
         return self.live is not None and self.in_step < len(self.servers)
 
-    def is_rolling_out(self, now: datetime) -> bool:
-        return self.is_split and self.since is not None and now - self.since < ROLLOUT
+    @property
+    def is_rolling_out(self) -> bool:
+        return self.is_split and self.since is not None and self.since >= self.lately
 
 
-def _facts(model: Model, remembered: Remembered) -> _Facts:
+def _facts(model: Model, remembered: Remembered, *, lately: datetime) -> _Facts:
     periods = remembered.releases.history(model.name)
     firing = remembered.alerts.list(state="firing", model=model.name)
     return _Facts(
         known=remembered.models.get(model.name),
         since=next((period.since for period in reversed(periods) if period.until is None), None),
+        lately=lately,
         waiting=len(remembered.releases.list(model.name, state=ReleaseState.WAITING)),
         runs=remembered.runs.list(model.name, limit=_RUNS),
         alerts=[alert.what for alert in firing if alert.rule not in _SAID_ELSEWHERE],
@@ -190,23 +199,23 @@ def _measured(model: Model, hook: Hook, remembered: Remembered, now: datetime) -
     return quality, ""
 
 
-def _health(facts: _Facts, failure: str, now: datetime) -> tuple[HealthState, tuple[str, ...]]:
+def _health(facts: _Facts, failure: str) -> tuple[HealthState, tuple[str, ...]]:
     """The worst of its parts in a word, and what is to say of them, the gravest first."""
-    found = [(HealthState.DEGRADED, reason) for reason in _broken(facts, failure, now)]
+    found = [(HealthState.DEGRADED, reason) for reason in _broken(facts, failure)]
     if facts.known.held_at is not None:
         found.append((HealthState.SUSPENDED, f"on hold by {facts.known.held_by}: {facts.known.held_why}"))
     if facts.live is None and facts.at_work is None:
         found.append((HealthState.UNKNOWN, "no version is live"))
-    if facts.is_rolling_out(now):
+    if facts.is_rolling_out:
         found.append((HealthState.PROGRESSING, f"v{facts.live} is on {facts.in_step} of {len(facts.servers)} servers"))
     if facts.at_work is not None:
         found.append((HealthState.PROGRESSING, f"run {facts.at_work.id} works"))
     return found[0][0] if found else HealthState.HEALTHY, tuple(reason for _, reason in found)
 
 
-def _broken(facts: _Facts, failure: str, now: datetime) -> list[str]:
+def _broken(facts: _Facts, failure: str) -> list[str]:
     reasons = []
-    if facts.is_split and not facts.is_rolling_out(now):
+    if facts.is_split and not facts.is_rolling_out:
         behind = len(facts.servers) - facts.in_step
         reasons.append(f"{behind} of {len(facts.servers)} servers do not run v{facts.live}")
     if facts.ended is not None and facts.ended.state is RunState.FAILED:
@@ -214,11 +223,11 @@ def _broken(facts: _Facts, failure: str, now: datetime) -> list[str]:
     return [*reasons, *facts.alerts, *([failure] if failure else [])]
 
 
-def _standing(facts: _Facts, now: datetime) -> Standing:
+def _standing(facts: _Facts) -> Standing:
     if facts.live is None and not facts.waiting:
         return Standing.NOTHING_LIVE
     if facts.is_split:
-        return Standing.ROLLING_OUT if facts.is_rolling_out(now) else Standing.OUT_OF_STEP
+        return Standing.ROLLING_OUT if facts.is_rolling_out else Standing.OUT_OF_STEP
     if facts.known.held_at is not None:
         return Standing.HELD
     return Standing.WAITING if facts.waiting else Standing.IN_STEP

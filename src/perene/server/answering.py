@@ -19,7 +19,7 @@ from perene.server.batcher import Batcher
 from perene.server.given import Given, GivenIds
 from perene.server.losses import Losses
 from perene.storage.envelope import keys
-from perene.storage.journal import Journal
+from perene.storage.journal import Entry, Journal
 
 QUEUE_ROWS = 20_000
 _ENCODER = msgspec.json.Encoder()
@@ -62,30 +62,29 @@ class Answering:
         if predictor is None:
             raise no_live_version(self.model.name)
         batch = _Batch(self.model, predictor, requests, self._desk)
-        lines = batch.lines(self._logged, whole=self._all_logged)
+        entries = [line.entry(self.model.name) for line in batch.lines(self._logged, whole=self._all_logged)]
         answers = batch.answers()
         if self._desk.durability == "background":
             with self._desk.journal.turn():  # so that a rotation comes before both or after both
                 deliver(answers)
-                self._log(lines, answered=True)
+                self._log(entries, answered=True)
         else:
-            self._log(lines, answered=not self._desk.refuse_unlogged)
+            self._log(entries, answered=not self._desk.refuse_unlogged)
             deliver(answers)
 
-    def _log(self, lines: Sequence[AnsweredRow], *, answered: bool) -> None:
+    def _log(self, entries: Sequence[Entry], *, answered: bool) -> None:
         """Write to the journal. What cannot be written is refused, or counted as lost when it is answered anyway."""
-        if not lines:
+        if not entries:
             return
-        name = self.model.name
         try:
-            self._desk.journal.write([line.entry(name) for line in lines])
+            self._desk.journal.write(entries)
         except StorageError as error:
             if not answered:
                 mend = f'{error.mend}; on_log_failure = "answer" would answer and count it as lost'
                 raise ServingError(
                     "the prediction cannot be logged", why=error.why, mend=mend, code="not-logged"
                 ) from error
-            self._desk.losses.add(name, len(lines), error)
+            self._desk.losses.add(self.model.name, len(entries), error)
 
 
 def no_live_version(model: str) -> ServingError:

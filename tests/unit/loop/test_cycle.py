@@ -178,3 +178,28 @@ def test_a_failed_run_leaves_what_is_live(open_app, write_project) -> None:
     assert after.state is RunState.SUCCEEDED
     assert mended.alerts.list(state="firing") == []
     mended.close()
+
+
+def test_a_replays_time_stands_while_a_run_works(open_app) -> None:
+    """Project time runs on at the settings' speed, stands while a run works, and goes on after it."""
+    app = open_app(settings="[time]\nspeed = 3600\n")
+    app.time.start_replay(START)
+    app.train("parcels", actor="test")  # the engine is warm after it
+    speeds = []
+
+    def look() -> None:
+        app.wind(actor="test")
+        anchor = app.time.anchor()
+        assert anchor is not None
+        speeds.append(anchor.speed)
+
+    look()
+    later = START + timedelta(hours=1)
+    app.runs.create("parcels", trigger="manual", due_at=later, created_at=app.time.now(), actor="test")
+    worker = app.worker()
+    step = worker._steps["dataset"]
+    worker._steps["dataset"] = lambda context: (look(), step(context))[1]
+    worker.work_one()
+    look()
+
+    assert speeds == [3600.0, 0.0, 3600.0]
