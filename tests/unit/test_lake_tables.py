@@ -337,3 +337,41 @@ def test_a_folder_that_tables_cannot_be_read_back_from_is_refused(
 
     assert refused.value.code == "storage-path"
     assert refused.value.mend
+
+
+# ── types ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def with_value(value: object, dtype: pl.DataType) -> pl.DataFrame:
+    """A row with one more column."""
+    return rows("a").with_columns(value=pl.Series([value], dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ((1, pl.Int64()), (1.75, pl.Float64())),
+        ((True, pl.Boolean()), (1.0, pl.Float64())),
+        (({"n": 1}, pl.Struct({"n": pl.Int64()})), ({"n": 1.75}, pl.Struct({"n": pl.Float64()}))),
+    ],
+)
+def test_another_type_is_refused(lake, first, second) -> None:
+    """A column, or a field of one, that comes in another type is refused with its name: nothing is cast in silence."""
+    lake.append("m", LOG, with_value(*first), source="1")
+
+    with pytest.raises(StorageError, match="do not fit its table") as caught:
+        lake.append("m", LOG, with_value(*second), source="2")
+
+    assert caught.value.code == "storage-type"
+    assert "value" in caught.value.why
+    assert keys(lake) == ["a"]
+
+
+def test_a_field_that_is_new_is_added(lake) -> None:
+    """A struct may gain a field; it is null in older rows."""
+    lake.append("m", LOG, with_value({"n": 1}, pl.Struct({"n": pl.Int64()})), source="1")
+    lake.append("m", LOG, with_value({"n": 2, "t": "x"}, pl.Struct({"n": pl.Int64(), "t": pl.String()})), source="2")
+
+    found = lake.scan("m", LOG).sort("ingest").collect()["value"].to_list()
+
+    assert found == [{"n": 1, "t": None}, {"n": 2, "t": "x"}]

@@ -30,7 +30,6 @@ def cut(
     lake: Lake,
     database: Database,
     run: int | None = None,
-    recipe: str | None = None,
     fence: Fence | None = None,
 ) -> DatasetVersion:
     """Cut the next dataset version: the window that ends with the last day whose labels have had their wait.
@@ -39,7 +38,6 @@ def cut(
 
     Args:
         now: Project time: what was known then is used.
-        recipe: The digest of the model's code and declaration; of the declaration alone when None.
 
     Raises:
         DataError: there is no row with a label to train on, or none to test on ("data-empty").
@@ -60,7 +58,7 @@ def cut(
         model=model.name, version=0, run=run, created_at=now, since=window.since, trained_until=window.trained_until,
         split=window.split, until=window.until, as_of=now, ingest=ingest, rows=sum(day.rows for day in days),
         train_rows=parts["train"]["rows"], test_rows=parts["test"]["rows"],
-        labelled=sum(day.labelled for day in days), digest="", recipe=recipe or digest_of(model.declaration()),
+        labelled=sum(day.labelled for day in days), digest="", recipe=digest_of(model.declaration()),
         changes=changes, quarantined=sum(day.quarantined for day in asked.values()),
         statistics=_statistics(model, window, parts, days) | {"left_window": left},
     )  # fmt: skip

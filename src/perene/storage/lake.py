@@ -197,6 +197,7 @@ class Lake:
             table = self._open(model, log) or self._create(model, log, rows)
             if table.transaction_version(transaction.app_id) is not None:
                 return False
+            _refuse_other_types(model, log, rows.schema, pl.scan_delta(table).collect_schema())
             with contextlib.suppress(CommitFailedError):
                 properties = CommitProperties(app_transactions=[transaction])
                 write_deltalake(table, rows, mode="append", schema_mode="merge", commit_properties=properties)
@@ -289,6 +290,26 @@ class _Table(DeltaTable):
         small = (pl.col("size_bytes") < _SMALL).sum().cast(pl.Int64)
         days = files.group_by(day="partition.day").agg(rows=pl.col("num_records").sum(), loose=small - 1)
         return days.filter(pl.col("loose") > 0).sort("day")
+
+
+def _refuse_other_types(model: str, log: Log, rows: pl.Schema, table: pl.Schema) -> None:
+    """Refuse rows whose columns have other types than the table's: Delta would cast them in silence."""
+    for name, dtype in rows.items():
+        if name in table and not _is_same(dtype, table[name]):
+            raise StorageError(
+                f"rows for {log} of {model} do not fit its table",
+                why=f"{name} is {dtype}, and was {table[name]}",
+                mend="a field that changed its type needs a new name",
+                code="storage-type",
+            )
+
+
+def _is_same(new: pl.DataType, old: pl.DataType) -> bool:
+    """Whether two types are the same, but for fields of structs that only one of them has."""
+    if isinstance(new, pl.Struct) and isinstance(old, pl.Struct):
+        fields = {field.name: field.dtype for field in old.fields}
+        return all(_is_same(f.dtype, fields[f.name]) for f in new.fields if f.name in fields)  # type: ignore[arg-type]
+    return new == old or new == pl.Null
 
 
 def _ensure_readable(root: str) -> None:
