@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 from perene.definition.hooks import Hook
 from perene.definition.label import Task
 from perene.definition.model import Model
-from perene.pipelines.predictor import Predictor
+from perene.pipelines.predictor import Output, Predictor
 from perene.pipelines.scoring import Truthful, metric_of_all, metric_values
 from perene.records.dataset import DatasetVersion
-from perene.records.verdict import Evaluation, Verdict
+from perene.records.verdict import Decision, Evaluation, Verdict
 from perene.repositories import Fence
 from perene.repositories.datasets import Datasets
 from perene.repositories.evaluations import Evaluations
@@ -55,8 +56,13 @@ def validate(
 
     Whatever goes wrong while the models are asked is a refusal with its reason: the gate fails closed.
     """
-    test = _Test(contest, datasets)
-    verdict = test.verdict(past_deadline=_is_past_deadline(contest, now))
+    outputs: dict[Predictor, Output] = {}
+    test = _Test(contest, datasets, outputs)
+    past_deadline = _is_past_deadline(contest, now)
+    verdict = test.verdict(past_deadline=past_deadline)
+    if verdict.decision in (Decision.PASS, Decision.INCONCLUSIVE) and _answers_are_comparable(contest):
+        answers = _Test(contest, datasets, outputs, of="final").verdict(past_deadline=past_deadline)
+        verdict = _with_answers(verdict, answers)
     evaluation = Evaluation(
         id=0,
         model=contest.model.name,
@@ -85,10 +91,39 @@ def _is_past_deadline(contest: Contest, now: datetime) -> bool:
     )
 
 
-class _Test:
-    """One test: its rows, both models' answers, and what they cost by the gate's metric."""
+def _answers_are_comparable(contest: Contest) -> bool:
+    """Whether what the post steps make of both models' output is of the kind that the metric measures."""
+    both = [contest.candidate.model, *([contest.champion.model] if contest.champion else [])]
+    kind = pl.List(pl.Float64()) if contest.model.label.task is Task.MULTICLASS else pl.Float64()
+    return len(both) == 2 and any(m.posts for m in both) and all(m.answer_dtype == kind for m in both)
 
-    def __init__(self, contest: Contest, datasets: Datasets) -> None:
+
+def _with_answers(verdict: Verdict, answers: Verdict) -> Verdict:
+    """The verdict on the raw output, unless the answers are worse: the post steps are judged too, and a person decides.
+
+    Where the champion's answers have no score (the steps change the scale), the raw output alone is judged.
+    """
+    if answers.champion_score is None or answers.decision not in (Decision.WORSE, Decision.REFUSED):
+        return verdict
+    return replace(answers, decision=Decision.REFUSED, reason=f"after the post steps, {answers.reason}")
+
+
+class _Test:
+    """One test: its rows, both models' output (or answers), and what they cost by the gate's metric.
+
+    ``outputs`` keeps what the models said, so that each is asked once.
+    """
+
+    def __init__(
+        self,
+        contest: Contest,
+        datasets: Datasets,
+        outputs: dict[Predictor, Output],
+        *,
+        of: Literal["raw", "final"] = "raw",
+    ) -> None:
+        self._of = of
+        self._outputs = outputs
         self._model = contest.model
         self._contest = contest
         self._metric = contest.model.gate_metric
@@ -178,11 +213,14 @@ class _Test:
         return {"rows": int(mask.sum()), "days": part.days} | {name: float(getattr(part, name)) for name in names}
 
     def _ask(self, predictor: Predictor, who: str) -> Values | None:
-        """A model's raw output on the test rows; what it raises refuses the candidate."""
+        """What a model says of the test rows; what it raises refuses the candidate."""
         if self._failure or not len(self._day):
             return None
         try:
-            return predictor.predict(self._truth.rows).raw
+            if predictor not in self._outputs:
+                self._outputs[predictor] = predictor.predict(self._truth.rows)
+            output = self._outputs[predictor]
+            return output.raw if self._of == "raw" else np.asarray(output.final, dtype=np.float64)
         except Exception as error:  # noqa: BLE001 - the user's code: whatever it raises, the gate fails closed
             self._failure = f"the {who} v{predictor.version.version} cannot score: {type(error).__name__}: {error}"
             return None

@@ -237,3 +237,53 @@ def test_the_same_run_is_judged_once(bench) -> None:
 
     assert first.id == second.id
     assert len(b.app.evaluations.list("parcels")) == 1
+
+
+POSTS = """
+def train(x, y):
+    return None
+
+def post(rows, p):
+    return {post}
+
+m = Model("parcels", label=Label("hours", float, **WAIT), train=train, post=post,
+          gate=gate(metric="absolute_error", margin="5%"), **terms)
+"""
+
+
+def reposted(b, predictor, post):
+    """The same version, as if its code had another post step."""
+    from copy import copy
+    from dataclasses import replace
+
+    model = copy(predictor.model)
+    model._hooks = [replace(hook, function=post) if hook.kind == "post" else hook for hook in model._hooks]
+    predictor.model = model
+    return predictor
+
+
+def test_post_steps_are_judged_too(bench) -> None:
+    """A candidate whose raw output is as good, but whose answers are worse, is left to a person."""
+    b = bench(POSTS.format(post="p.clip(0, 100)"))
+    spoilt = reposted(b, b.predictor(good, 2), lambda rows, p: p + 1.0)
+    flat = reposted(b, b.predictor(good, 3), lambda rows, p: p * 0 + 1.0)
+
+    same = b.judge(b.contest(b.predictor(good, 4), b.predictor(good, 1))).verdict
+    worse = b.judge(b.contest(spoilt, b.predictor(good, 1))).verdict
+    constant = b.judge(b.contest(flat, b.predictor(good, 1))).verdict
+
+    assert same.decision is Decision.PASS
+    assert worse.decision is Decision.REFUSED
+    assert worse.reason.startswith("after the post steps, worse than the champion")
+    assert constant.decision is Decision.REFUSED
+    assert "same answer" in constant.reason
+
+
+def test_post_steps_may_change_the_scale(bench) -> None:
+    """Where the metric has no value for the champion's answers, the raw output alone is judged."""
+    body = POSTS.format(post="p * np.nan").replace("absolute_error", "squared_error")
+    b = bench(body)
+
+    verdict = b.judge(b.contest(b.predictor(good, 2), b.predictor(good, 1))).verdict
+
+    assert verdict.decision is Decision.PASS
