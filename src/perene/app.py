@@ -37,7 +37,7 @@ from perene.pipelines.training import Workshop
 from perene.pipelines.truths import check_truths
 from perene.records.identity import new_id
 from perene.records.model import ModelVersion, RegisteredModel
-from perene.records.release import Release
+from perene.records.release import Release, ReleaseState
 from perene.records.run import Run, RunState
 from perene.records.status import ModelStatus
 from perene.repositories.alerts import Alerts
@@ -349,10 +349,11 @@ class App:
         self.model(name)
         live = self.models.champion(name)
         if live is None:
+            waiting = self.releases.list(name, state=ReleaseState.WAITING, limit=1)
             raise NotFound(
                 f"{name} has no live version",
-                why="none was released yet",
-                mend=f"perene train {name}",
+                why="a release waits for review" if waiting else "none was released yet",
+                mend=f"perene release approve {waiting[0].id} --why TEXT" if waiting else f"perene train {name}",
                 code="no-live-version",
             )
         return live

@@ -303,3 +303,19 @@ def test_the_report_is_whole_in_a_browser(demo, needs, width):
     assert all(size["height"] > 40 and size["width"] > width / 2 for size in sizes)
     assert overflow <= 0
     assert f"{demo.results.total.quality.metric(LOSS).live.value:.3f}"[:3] in numbers
+
+
+def test_a_folder_in_use_is_refused(tmp_path, capsys):
+    """While a server of the folder runs, the demo does not take it away under it."""
+    from perene.storage.journal import Journal, journal_folder
+
+    folder = tmp_path / "perene-demo"
+    folder.mkdir()
+    (folder / MARKER).write_text("")
+    journal = Journal(journal_folder(folder), "living")
+
+    assert main(["demo", "--into", str(folder)]) == 4
+
+    journal.close()
+    assert "a server of it runs" in capsys.readouterr().err
+    assert (folder / MARKER).exists()

@@ -364,3 +364,11 @@ def test_training_rows_must_be_able_to_have_their_labels():
     """A window of training rows that is not longer than their wait is always empty."""
     assert "train_on=36h is not longer than the label's wait=36h" in said(model(train_on="36h"))
     assert model(train_on="37h").mistakes == []
+
+
+def test_an_unknown_argument_is_a_mistake_among_the_others():
+    """A misspelt argument is named with the one that was meant, and hides nothing else."""
+    made = model(evry="1d", key=["ordr"])
+
+    assert "evry is no argument of a Model; did you mean every?" in said(made)
+    assert "ordr" in said(made)

@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import replace
 from datetime import timedelta
 from inspect import cleandoc
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Never, TypeVar
 
 import polars as pl
 
@@ -22,6 +22,7 @@ from perene.definition.metrics import built_in
 from perene.definition.places import place_of_caller, place_of_function
 from perene.definition.row import Row, RowSchema
 from perene.definition.soundness import SLACK, unsound, youngest
+from perene.definition.spelling import did_you_mean
 from perene.definition.terms import DEFAULT, RELEASE, Default, Terms, read_terms
 from perene.errors import DeclarationError, Mistake
 
@@ -103,11 +104,15 @@ class Model:
         post: Declared = (),
         log_features: bool = False,
         max_bad: str | float = "1%",
+        **unknown: Never,
     ) -> None:
-        given = {part: value for part, value in locals().items() if part != "self"}
+        given = {part: value for part, value in locals().items() if part not in ("self", "unknown")}
         self.line = place_of_caller(1)
         self.description = cleandoc(sys._getframe(1).f_globals.get("__doc__") or "")
         terms, self._mistakes = read_terms(self.line, given)
+        for part in unknown:
+            what = f"{part} is no argument of a Model{did_you_mean(part, given)}"
+            self._mistakes.append(Mistake(where=self.line, what=what))
         self._take(terms)
         self._hooks: list[Hook] = []
         self._refused: set[str] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import polars as pl
 from perene.definition.template import read_template
 from perene.demo.flights import ASKED
 from perene.errors import NotAllowed
+from perene.storage.journal import journal_folder, take_lock
 
 MARKER = ".perene-demo"
 _MARK = "perene demo wrote this folder, and replaces it when it runs again. Delete this file to keep the folder.\n"
@@ -31,6 +33,23 @@ def ensure_free(into: Path) -> None:
             why=f"it has no file {MARKER}",
             mend="perene demo --into ANOTHER-FOLDER, or move that one away",
         )
+    if is_there and _is_served(into):
+        raise NotAllowed(
+            f"{into} is in use, and would be replaced",
+            why="a server of it runs",
+            mend="stop its perene up, or perene demo --into ANOTHER-FOLDER",
+        )
+
+
+def _is_served(folder: Path) -> bool:
+    """Whether a living server keeps its journal in a project's folder."""
+    journals = journal_folder(folder)
+    for lock in journals.glob("*.lock"):
+        taken = take_lock(journals, lock.stem)
+        if taken is None:
+            return True
+        os.close(taken)
+    return False
 
 
 def write_folder(into: Path, flights: pl.DataFrame, *, since: datetime, until: datetime) -> None:

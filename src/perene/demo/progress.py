@@ -22,17 +22,13 @@ def shown(plan: Plan, console: Console) -> Iterator[Heard]:
     if not console.is_terminal:
         yield _Months(console)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(
-            "the first model learns from January and February", total=(plan.until - plan.since).days
-        )
+        task = progress.add_task("learning from January and February", total=(plan.until - plan.since).days)
 
         def heard(at: datetime, told: Told) -> None:
             how = "over HTTP" if at > plan.http_from else "in bulk"
-            ended = told.runs[-1] if told.runs else None
-            last = f", last cycle: {ended.outcome}" if ended else ""
-            said = f"{at:%d %b %Y}  {told.bulk + told.http:,} flights {how}, {len(told.runs)} cycles{last}"
+            said = f"{at:%d %b}: {told.bulk + told.http:,} flights, {how}; {len(told.runs)} cycles"
             progress.update(task, completed=(at - plan.since) // _DAY, description=said)
 
         yield heard

@@ -168,7 +168,7 @@ def _facts(model: Model, remembered: Remembered, *, lately: datetime) -> _Facts:
         lately=lately,
         waiting=len(remembered.releases.list(model.name, state=ReleaseState.WAITING)),
         runs=remembered.runs.list(model.name, limit=_RUNS),
-        alerts=[alert.what for alert in firing if alert.rule not in _SAID_ELSEWHERE],
+        alerts=[a.what for a in firing if a.severity == "page" and a.rule not in _SAID_ELSEWHERE],
         servers=remembered.servers.alive(ALIVE),
     )
 

@@ -174,7 +174,8 @@ def _target(connection: sa.Connection, model: str, to: int | None) -> int:
     periods = ledger.live_periods(connection, model)
     target = ledger.version_before(periods) if to is None else to
     if target is None:
-        raise NotAllowed(f"{model} has no version to go back to", why="at most one was ever live")
+        why = "none was live before it that was not rolled back from" if periods else "none was ever live"
+        raise NotAllowed(f"{model} has no version to go back to", why=why, mend=f"perene model history {model}")
     if periods and target == periods[-1].version:
         raise Conflict(f"{model} v{target} is live already")
     if target not in {period.version for period in periods}:

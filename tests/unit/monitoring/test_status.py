@@ -80,16 +80,20 @@ def test_a_failed_run_degrades_until_one_ends_well(bench, day):
     assert (healed.health, healed.last_outcome) == (HealthState.HEALTHY, "inconclusive")
 
 
-def test_alerts_degrade_but_those_of_age_do_not(bench, day):
-    """A firing alert degrades health and is a reason; that a model is old is told by its freshness alone."""
+def test_pages_degrade_but_notices_and_those_of_age_do_not(bench, day):
+    """A firing page degrades health and is a reason; that a model is old is told by its freshness alone, and that a
+    candidate was worse says nothing against the live version."""
     live(bench, day)
     bench.alerts.raise_(bench.model.name, "model-stale", severity="page", what="old", at=day(9))
     aged = of(bench, day(9, 1))
     bench.alerts.raise_(bench.model.name, "candidate-worse", severity="notice", what="v2 is worse", at=day(9))
     worse = of(bench, day(9, 1))
+    bench.alerts.raise_(bench.model.name, "load-failed", severity="page", what="a server cannot load v2", at=day(9))
+    broken = of(bench, day(9, 1))
 
     assert (aged.health, aged.reasons) == (HealthState.HEALTHY, ())
-    assert (worse.health, worse.reasons) == (HealthState.DEGRADED, ("v2 is worse",))
+    assert (worse.health, worse.reasons) == (HealthState.HEALTHY, ())
+    assert (broken.health, broken.reasons) == (HealthState.DEGRADED, ("a server cannot load v2",))
 
 
 def test_a_hold_suspends_and_says_who_and_why(bench, day):

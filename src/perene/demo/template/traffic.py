@@ -78,7 +78,7 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except ConnectionRefusedError:
-        raise SystemExit("no server answers: start `perene up` in another terminal") from None
+    except (ConnectionError, http.client.HTTPException):
+        raise SystemExit("no server answers: start `perene up` in another terminal, then this again") from None
     except KeyboardInterrupt:
         pass
