@@ -92,6 +92,16 @@ def test_an_unknown_command_names_the_near_one(capsys):
     assert "Did you mean 'status'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [[], ["release"]])
+def test_no_command_is_answered_with_the_help(capsys, arguments):
+    """Without a command the help comes on stdout, with the exit code of wrong usage and no error."""
+    assert main(arguments) == 2
+
+    said = capsys.readouterr()
+    assert said.out.startswith("Usage: perene")
+    assert said.err == ""
+
+
 def test_usage_errors_say_where_the_help_is(capsys):
     """A wrong option ends with 2 and names the command whose help to read."""
     assert main(["version", "--nope"]) == 2

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import click
 
-from perene.cli.failures import INTERRUPTED, Report, exit_code, report_of
+from perene.cli.failures import INTERRUPTED, USAGE, Report, exit_code, report_of
 from perene.cli.tree import root
 from perene.errors import PereneError
 
@@ -44,6 +44,9 @@ def _run(asked: list[str]) -> int:
         return 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
+    except click.exceptions.NoArgsIsHelpError as bare:
+        click.echo(bare.format_message())
+        return USAGE
     except (click.Abort, KeyboardInterrupt, EOFError):
         click.echo("\ninterrupted", err=True)
         return INTERRUPTED

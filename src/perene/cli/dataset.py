@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from perene.records.dataset import DatasetVersion
 
+_DATASET = click.argument("model", metavar="MODEL[@V]")
 _VERSION = click.option("--version", "wanted", type=int, metavar="V", help="The version (default: the newest).")
 
 
@@ -58,10 +59,10 @@ def list_datasets(door: Door, model: str | None, limit: int) -> None:
     cls=Verb,
     examples="""
       perene dataset show late-arrival
-      perene dataset show late-arrival --version 3 --json
+      perene dataset show late-arrival@3 --json
     """,
 )
-@model_argument
+@_DATASET
 @_VERSION
 @click.pass_obj
 def show_dataset(door: Door, model: str, wanted: int | None) -> None:
@@ -86,7 +87,7 @@ def show_dataset(door: Door, model: str, wanted: int | None) -> None:
         ("digest", found.digest),
     ]
     door.out.record("dataset", found, fields, id=f"{found.model}@{found.version}")
-    door.out.next(f"perene dataset verify {model} --version {found.version}")
+    door.out.next(f"perene dataset verify {found.model}@{found.version}")
 
 
 @command.command(
@@ -97,7 +98,7 @@ def show_dataset(door: Door, model: str, wanted: int | None) -> None:
       perene dataset verify late-arrival --version 3
     """,
 )
-@model_argument
+@_DATASET
 @_VERSION
 @click.pass_context
 def verify_dataset(context: click.Context, model: str, wanted: int | None) -> None:
@@ -107,7 +108,7 @@ def verify_dataset(context: click.Context, model: str, wanted: int | None) -> No
     """
     door: Door = context.obj
     found = _found(door, model, wanted)
-    app = door.app()
+    model, app = found.model, door.app()
     verified = app.datasets.verify(app.model(model), found.version)
     name = f"{model}@{version(found.version)}"
     if verified.ok:
@@ -151,6 +152,12 @@ def import_examples(door: Door, model: str, file: str, format: str | None) -> No
 def _found(door: Door, model: str, wanted: int | None) -> DatasetVersion:
     from perene.errors import NotFound
 
+    model, _, after = model.partition("@")
+    if after:
+        number = after.removeprefix("v")
+        if not number.isdecimal() or wanted not in (None, int(number)):
+            raise click.BadParameter(f"{model}@{after} names no version, or another than --version", param_hint="MODEL")
+        wanted = int(number)
     app = door.app()
     app.models.get(model)
     found = app.datasets.latest(model) if wanted is None else app.datasets.get(model, wanted)

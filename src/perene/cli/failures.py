@@ -65,7 +65,7 @@ def _fitting(line: str, stream: TextIO) -> list[str]:
 
 
 def report_of(error: BaseException) -> Report:
-    """What to show of an error: ours in its own words, click's as usage, any other as a bug of perene."""
+    """What to show of an error: ours in its own words, click's as usage, a path's as the user's, any other as a bug."""
     if isinstance(error, errors.PereneError):
         return Report(
             code=error.code, what=error.what, why=error.why, seen=error.seen, mend=error.mend, traceback=_traceback()
@@ -73,6 +73,8 @@ def report_of(error: BaseException) -> Report:
     if isinstance(error, click.ClickException):
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "perene"
         return Report(code="usage", what=error.format_message(), mend=f"{where} --help")
+    if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
+        return Report(code="file", what=_of_file(error), mend="check the path and its rights", traceback=_traceback())
     place = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
     return Report(
         code="unexpected",
@@ -82,6 +84,14 @@ def report_of(error: BaseException) -> Report:
         mend=f"run it again with PERENE_DEBUG=1 and report what it prints{_where_to_report()}",
         traceback=_traceback(),
     )
+
+
+def _of_file(error: OSError) -> str:
+    """The file and what is wrong with it; polars says both in one text, without the attributes."""
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    reason, _, path = str(error).partition(": ")
+    return f"{path}: {reason.partition(' (os error')[0]}" if " (os error" in reason and path else str(error)
 
 
 def _where_to_report() -> str:

@@ -24,13 +24,13 @@ def read_rows(source: str, dtypes: Mapping[str, pl.DataType], *, format: str | N
     JSON is a list of objects, one object, or ``{"rows": [...]}`` as the server takes it.
 
     Raises:
-        DataError: the file is not of its format.
+        DataError: the file is not of its format, or has no rows (code "data-empty").
         BadRows: a text does not say what its column needs; each bad row and field is named.
     """
     data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     kind = format or _ENDINGS.get(Path(source).suffix.lower()) or _format_of(data)
     try:
-        frame = _parsed(data, kind)
+        frame = _parsed(data, kind) if data.strip() else pl.DataFrame()
     except (ValueError, TypeError, pl.exceptions.PolarsError) as error:
         raise DataError(
             f"{'stdin' if source == '-' else source} cannot be read as {kind}",
@@ -38,6 +38,10 @@ def read_rows(source: str, dtypes: Mapping[str, pl.DataType], *, format: str | N
             mend=f"name its format: --format {'|'.join(FORMATS)}",
             code="data-unreadable",
         ) from error
+    if frame.is_empty():
+        raise DataError(
+            f"{'stdin' if source == '-' else source} has no rows", mend="give it a row at least", code="data-empty"
+        )
     return _said(frame, dtypes, numbers=kind == "csv")
 
 

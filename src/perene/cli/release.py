@@ -102,9 +102,19 @@ def show_release(door: Door, number: int) -> None:
 @why_option
 @click.pass_obj
 def approve_release(door: Door, number: int, why: str) -> None:
-    """Approve a waiting release: it goes live."""
-    release = door.app().approve(number, actor=door.actor, why=why)
-    text = f"{release.model}: {version(release.replaces)} → {version(release.version)}"
+    """Approve an open release: it goes live.
+
+    Open is one that waits, or whose verdict is inconclusive or refused, until another takes its place. A person may so
+    decide against the gate; the ledger keeps who and why. One that is rejected stays so.
+    """
+    app = door.app()
+    if (before := app.releases.get(number)).state == "live":
+        _nothing_changed(door, "release.approve", before, f"{version(before.version)} is live already")
+        return
+    release = app.approve(number, actor=door.actor, why=why)
+    verdict = app.evaluations.get(release.evaluation).verdict if release.evaluation else None
+    against = f"\nagainst the gate: {verdict.reason}" if verdict and verdict.decision != "pass" else ""
+    text = f"{release.model}: {version(release.replaces)} → {version(release.version)}{against}"
     door.out.done("release.approve", release, text=text, id=release.id)
     door.out.next(
         f"perene status {release.model}", f"perene release rollback {release.model} --why TEXT   takes it back"
@@ -123,7 +133,11 @@ def approve_release(door: Door, number: int, why: str) -> None:
 @click.pass_obj
 def reject_release(door: Door, number: int, why: str) -> None:
     """Refuse a waiting release: what is live stays."""
-    release = door.app().reject(number, actor=door.actor, why=why)
+    app = door.app()
+    if (before := app.releases.get(number)).state == "rejected":
+        _nothing_changed(door, "release.reject", before, f"{version(before.version)} is rejected already")
+        return
+    release = app.reject(number, actor=door.actor, why=why)
     text = f"{release.model} {version(release.version)} is rejected; {version(release.replaces)} stays live"
     door.out.done("release.reject", release, text=text, id=release.id)
     door.out.next(f"perene status {release.model}")
@@ -161,6 +175,11 @@ def rollback_model(door: Door, model: str, wanted: int | None, dry_run: bool, wh
     )
     door.out.done("release.rollback", release, text=text, id=release.id)
     door.out.next(f"perene model resume {model}   lets releases go on")
+
+
+def _nothing_changed(door: Door, kind: str, release: Release, why: str) -> None:
+    door.out.done(kind, release, text=f"{release.model}: {why}; nothing is changed", id=release.id)
+    door.out.next(f"perene release show {release.id}")
 
 
 def _event(event: ReleaseEvent, reason: str) -> str:

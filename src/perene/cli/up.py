@@ -18,7 +18,9 @@ from perene.cli.verbs import Verb
       perene up 2> perene.log &    its log goes to stderr
     """,
 )
-@click.option("--port", type=int, metavar="N", help="The server's port (default: that of perene.toml).")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), metavar="N", help="The server's port (default: that of perene.toml)."
+)
 @click.pass_obj
 def command(door: Door, port: int | None) -> None:
     """Run server, scheduler and one worker on this machine.
