@@ -270,6 +270,20 @@ def test_a_candidate_that_waits_can_be_approved_or_rejected(call, tiny) -> None:
     assert call(tiny, "release", "approve", 3).code == 2
 
 
+def test_what_is_decided_already_is_not_said_to_change(call, tiny) -> None:
+    """To approve what is live and to reject what is rejected says that nothing is changed, and writes nothing."""
+    prepare(call, tiny, worse=True)
+    call(tiny, "train", MODEL)
+    before = call(tiny, "model", "history", MODEL).out
+
+    live = call(tiny, "release", "approve", 1, "--why", "again")
+    rejected = call(tiny, "release", "reject", 2, "--why", "again")
+
+    assert (live.code, live.out) == (0, "parcel-hours: v1 is live already; nothing is changed\n")
+    assert (rejected.code, rejected.out) == (0, "parcel-hours: v2 is rejected already; nothing is changed\n")
+    assert call(tiny, "model", "history", MODEL).out == before
+
+
 def test_a_rollback_can_be_tried_before_it_is_done(call, tiny) -> None:
     """--dry-run says what would be live and changes nothing; the rollback holds the model, resume lets it go on."""
     call(tiny, "train", MODEL)
@@ -374,6 +388,8 @@ def test_an_unknown_model_is_5_with_the_names_there_are(call, lived, arguments) 
         (["predict", MODEL, "perene.toml", "--format", "json"], 1, "data-unreadable"),
         (["prediction", "list", MODEL, "--since", "yesterday"], 2, "usage"),
         (["modell"], 2, "usage"),
+        (["up", "--port", 65536], 2, "usage"),
+        (["dataset", "show", f"{MODEL}@x"], 2, "usage"),
         (["status", "--env", "nowhere"], 2, "settings"),
     ],
 )
@@ -385,6 +401,37 @@ def test_a_refusal_has_its_form_and_its_exit_code(call, lived, arguments, code, 
     assert said.err.startswith(f"error[{named}]: ")
     assert (document.code, document.out) == (code, "")
     assert json.loads(document.err)["data"]["code"] == named
+
+
+def test_a_dataset_is_named_as_lists_name_it(call, lived) -> None:
+    """What dataset list -q prints can be shown and verified; a v before the number does no harm."""
+    newest = call(lived, "dataset", "list", MODEL, "-q").lines[-1]
+
+    assert call(lived, "dataset", "show", newest, "-q").lines == [newest]
+    assert call(lived, "dataset", "verify", newest.replace("@", "@v"), "-q").lines == [newest]
+
+
+@pytest.mark.parametrize("verb", [["predict"], ["label", "import"], ["dataset", "import"]], ids=" ".join)
+@pytest.mark.parametrize(("name", "content"), [("rows.json", "[]"), ("rows.csv", "number,grams\n"), ("no.csv", "")])
+def test_a_file_without_rows_is_refused(call, lived, tmp_path, verb, name, content) -> None:
+    """A file without rows is an error of its own wherever rows are read."""
+    (tmp_path / name).write_text(content)
+
+    said = call(lived, *verb, MODEL, tmp_path / name)
+
+    assert said.code == 1
+    assert said.err.startswith(f"error[data-empty]: {tmp_path / name} has no rows\n")
+
+
+@pytest.mark.parametrize("ending", ["csv", "json"])
+def test_a_path_that_cannot_be_written_is_no_mistake_of_perene(call, lived, ending) -> None:
+    """predict --out into a folder that is not there names the path and the reason."""
+    said = call(lived, "predict", MODEL, "sent.json", "--out", f"/nowhere/answers.{ending}")
+
+    assert said.code == 1
+    assert said.err == (
+        f"error[file]: /nowhere/answers.{ending}: No such file or directory\n  mend  check the path and its rights\n"
+    )
 
 
 def test_rows_that_do_not_fit_are_named(call, lived, tmp_path) -> None:
