@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 import numpy as np
 import polars as pl
@@ -24,6 +25,8 @@ from perene.repositories.evaluations import Evaluations
 from perene.statistics.comparisons import Comparison, compare_rows, compare_whole
 from perene.statistics.gate import Against, Evidence, judge
 from perene.statistics.intervals import Values, day_sums
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,10 +185,8 @@ class _Test:
             return {}
         found: dict[str, object] = {}
         for hook in self._model.slices:
-            try:
-                names = self._names_of_slices(hook)
-            except Exception as error:  # noqa: BLE001 - as in _ask
-                self._failure = f"the slice {hook.name} failed: {type(error).__name__}: {error}"
+            names = self._closed(f"the slice {hook.name} failed", partial(self._names_of_slices, hook))
+            if names is None:
                 return {}
             found[hook.name] = {
                 str(value): self._slice((names == value).fill_null(value=False).to_numpy())
@@ -216,13 +217,21 @@ class _Test:
         """What a model says of the test rows; what it raises refuses the candidate."""
         if self._failure or not len(self._day):
             return None
+        who = f"the {who} v{predictor.version.version} cannot score"
+        return self._closed(who, lambda: self._said(predictor))
+
+    def _said(self, predictor: Predictor) -> Values:
+        if predictor not in self._outputs:
+            self._outputs[predictor] = predictor.predict(self._truth.rows)
+        output = self._outputs[predictor]
+        return output.raw if self._of == "raw" else np.asarray(output.final, dtype=np.float64)
+
+    def _closed(self, what: str, deed: Callable[[], T]) -> T | None:
+        """Do what runs the user's code; whatever it raises is a failure: the gate fails closed."""
         try:
-            if predictor not in self._outputs:
-                self._outputs[predictor] = predictor.predict(self._truth.rows)
-            output = self._outputs[predictor]
-            return output.raw if self._of == "raw" else np.asarray(output.final, dtype=np.float64)
-        except Exception as error:  # noqa: BLE001 - the user's code: whatever it raises, the gate fails closed
-            self._failure = f"the {who} v{predictor.version.version} cannot score: {type(error).__name__}: {error}"
+            return deed()
+        except Exception as error:  # noqa: BLE001 - the edge to the user's code: recorded as the reason of the refusal
+            self._failure = f"{what}: {type(error).__name__}: {error}"
             return None
 
     def _ask_other(self) -> Values | None:
@@ -234,14 +243,14 @@ class _Test:
         """The metric per row of both; None for a metric of all rows together."""
         if self._candidate is None or self._other is None or self._metric.whole:
             return None
-        try:
-            first, second = (
-                metric_values(self._model, self._metric, self._truth, p) for p in (self._candidate, self._other)
-            )
-        except Exception as error:  # noqa: BLE001 - as above
-            self._failure = f"the metric {self._metric.name} failed: {type(error).__name__}: {error}"
-            return None
-        return first, second
+        both = (self._candidate, self._other)
+        return self._closed(
+            f"the metric {self._metric.name} failed",
+            lambda: (self._values(both[0]), self._values(both[1])),
+        )
+
+    def _values(self, p: Values) -> Values:
+        return metric_values(self._model, self._metric, self._truth, p)
 
     def _compare(self) -> Comparison | None:
         if self._failure or self._candidate is None or self._other is None:
@@ -250,17 +259,16 @@ class _Test:
         if self._costs is not None:
             return compare_rows(self._day, *self._costs, key=self._key, better=self._better, alpha=alpha)
         candidate, other = self._candidate, self._other
-        try:
-            return compare_whole(
+        return self._closed(
+            f"the metric {self._metric.name} failed",
+            lambda: compare_whole(
                 self._day,
                 lambda mask: metric_of_all(self._model, self._metric, self._truth, candidate, mask),
                 lambda mask: metric_of_all(self._model, self._metric, self._truth, other, mask),
                 better=self._better,
                 alpha=alpha,
-            )
-        except Exception as error:  # noqa: BLE001 - as above
-            self._failure = f"the metric {self._metric.name} failed: {type(error).__name__}: {error}"
-            return None
+            ),
+        )
 
     def _baseline_score(self) -> float | None:
         if self._comparison is None:
