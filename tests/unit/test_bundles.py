@@ -282,6 +282,21 @@ def test_a_newer_format_is_refused(bundles: Bundles) -> None:
     assert error.mend == "upgrade perene"
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"\xff", b"[]", b"1", b"{}", b'{"format": "1"}', b'{"format": true, "files": {}}', b'{"format": 0}',
+        b'{"format": 1}', b'{"format": 1, "files": ["a"]}', b'{"format": 1, "files": {"a": "b"}}',
+    ],
+)  # fmt: skip
+def test_a_manifest_that_is_none_is_refused(bundles: Bundles, content: bytes) -> None:
+    """One whose digest is right but which says no format or no files is refused as such, not with a stumble."""
+    digest = hashlib.sha256(content).hexdigest()
+    filled(bundles._root / digest[:2] / digest, {MANIFEST: content})
+
+    assert refused(lambda: bundles.open(digest)).code == "bundle-manifest"
+
+
 def test_a_manifest_under_another_digest_is_refused(bundles: Bundles) -> None:
     """A sound bundle in the folder of another digest is not that bundle."""
     digest = planted(bundles, {"a": b"x"})

@@ -16,7 +16,7 @@ from perene.definition.frames import handed_table
 from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.definition.posts import apply_posts
-from perene.errors import BundleError, DeclarationError, TrainingError
+from perene.errors import BundleError, DeclarationError, PereneError, TrainingError
 from perene.pipelines import flavours
 from perene.records.model import ModelVersion
 from perene.statistics.scores import Constant
@@ -100,7 +100,8 @@ def load_predictor(bundles: Bundles, version: ModelVersion) -> Predictor:
     """Open a version: verify its bundle, load its code beside every other's, and replay its probe rows.
 
     Raises:
-        BundleError: the bundle is not what the database says, or answers its probe rows differently here.
+        BundleError: the bundle is not what the database says, cannot be loaded here, or answers its probe rows
+            differently here.
     """
     bundle = bundles.open(version.bundle)
     modules = SnapshotModules(
@@ -109,16 +110,29 @@ def load_predictor(bundles: Bundles, version: ModelVersion) -> Predictor:
         read=lambda path: bundle.read(path.relative_to(bundle.folder).as_posix()),  # lazy imports are verified too
     )
     try:
-        model = declared_in(modules.import_module(bundle.manifest["module"]), version.model)
-        told = bundle.manifest["baseline"]
-        baseline = Constant(name=told["name"], value=np.asarray(told["value"], dtype=np.float64))
-        predictor = Predictor(version, model, flavours.revive(bundle, modules), baseline)
+        predictor = _revived(version, bundle, modules)
         _replay(predictor, bundle)
-    except BaseException:
+    except PereneError:
         modules.forget()
         raise
+    except Exception as error:
+        modules.forget()
+        raise BundleError(
+            f"{version.model} v{version.version} cannot be loaded here",
+            why=f"{type(error).__name__}: {error}",
+            mend=f"install the packages that it was made with, or train it again here: perene train {version.model}",
+            code="bundle-load",
+        ) from error
     predictor.forget = modules.forget
     return predictor
+
+
+def _revived(version: ModelVersion, bundle: Bundle, modules: SnapshotModules) -> Predictor:
+    """What the code and the fitted state of a verified bundle make; runs the user's code."""
+    model = declared_in(modules.import_module(bundle.manifest["module"]), version.model)
+    told = bundle.manifest["baseline"]
+    baseline = Constant(name=told["name"], value=np.asarray(told["value"], dtype=np.float64))
+    return Predictor(version, model, flavours.revive(bundle, modules), baseline)
 
 
 def declared_in(module: object, name: str) -> Model:

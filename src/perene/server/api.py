@@ -81,9 +81,10 @@ class _Api:
     async def ready(self, request: Request) -> Response:
         """Whether every live version is loaded."""
         service = self._service
-        is_ready = not service.stopping and not service.roster.missing
+        missing = sorted(service.roster.not_loaded)
+        is_ready = not service.stopping and not missing
         content = {"status": "ready" if is_ready else "not ready", "serves": service.roster.serves}
-        return _json({**content, "missing": service.roster.missing}, status=200 if is_ready else 503)
+        return _json({**content, "missing": missing}, status=200 if is_ready else 503)
 
     def _model(self, request: Request) -> Model:
         name = request.path_params["model"]
@@ -93,15 +94,22 @@ class _Api:
 
     def _shown(self, name: str) -> dict[str, object]:
         predictor = self._service.models[name].predictor
-        if predictor is None:
-            return {"name": name, "live_version": None, "trained_through": None, "dataset_version": None}
-        version = predictor.version
+        version = None if predictor is None else predictor.version
         return {
             "name": name,
-            "live_version": version.version,
-            "trained_through": plain(version.trained_through),
-            "dataset_version": version.dataset,
+            "live_version": version and version.version,
+            "trained_through": version and plain(version.trained_through),
+            "dataset_version": version and version.dataset,
+            "not_loaded": self._not_loaded(name),
         }
+
+    def _not_loaded(self, name: str) -> dict[str, object] | None:
+        """The version that should answer and does not, and why."""
+        missed = self._service.roster.not_loaded.get(name)
+        if missed is None:
+            return None
+        parts = {part: getattr(missed.error, part) for part in ("code", "what", "why", "mend")}
+        return {"version": missed.version, **parts}
 
 
 def _json(content: object, *, status: int = 200) -> Response:

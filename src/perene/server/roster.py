@@ -6,10 +6,11 @@ import gc
 import logging
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from perene.app import App
-from perene.errors import PereneError
+from perene.errors import BundleError, PereneError
 from perene.server.answering import Answering
 
 log = logging.getLogger("perene.server")
@@ -18,14 +19,25 @@ LOOK_EVERY_S = 0.5
 _TRY_AGAIN = timedelta(seconds=30)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotLoaded:
+    """A live version that this server could not load, why, and when (machine time) it tried last."""
+
+    version: int
+    error: PereneError
+    at: datetime
+
+
 class Roster:
-    """Keeps every model's ``predictor`` at the version that the ledger says is live."""
+    """Keeps every model's ``predictor`` at the version that the ledger says is live.
+
+    ``not_loaded`` says by model which live version it could not load; what answered before goes on answering.
+    """
 
     def __init__(self, app: App, models: Mapping[str, Answering]) -> None:
         self._app = app
         self._models = models
-        self._failed: dict[tuple[str, int], datetime] = {}  # versions that would not load, and when that was tried
-        self._missing: set[str] = set()
+        self.not_loaded: dict[str, NotLoaded] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="perene-roster", daemon=True)
 
@@ -44,11 +56,6 @@ class Roster:
         """The version that each loaded model answers with."""
         return {n: a.predictor.version.version for n, a in self._models.items() if a.predictor is not None}
 
-    @property
-    def missing(self) -> list[str]:
-        """The models that have a live version which this server has not loaded."""
-        return sorted(self._missing)
-
     def look(self) -> None:
         """Read the ledger once and load what has changed. The database being away changes nothing."""
         try:
@@ -60,46 +67,49 @@ class Roster:
         for name, answering in self._models.items():
             wanted = champions.get(name)
             if wanted is None or wanted == self.serves.get(name):
-                self._missing.discard(name)
+                if name in self.not_loaded:
+                    self._settle(name, f"v{wanted} is live, and loaded" if wanted else "nothing is live")
             elif self._load(answering, wanted):
                 changed = True
-                self._missing.discard(name)
-            else:
-                self._missing.add(name)
         if changed:
             _freeze()
 
     def _load(self, answering: Answering, version: int) -> bool:
         """Load a version beside the one that answers, then exchange them; a version that fails is tried again later."""
         name, now = answering.model.name, self._app.machine()
-        failed_at = self._failed.get((name, version))
-        if failed_at is not None and now - failed_at < _TRY_AGAIN:
+        before = self.not_loaded.get(name)
+        if before is not None and before.version == version and now - before.at < _TRY_AGAIN:
             return False
         try:
             answering.predictor = self._app.predictor(name, version)
-        except Exception as error:  # noqa: BLE001 - the edge of a step: what a bundle raises must not end the server
-            self._failed[(name, version)] = now
+        except Exception as error:  # the edge of a step: what a bundle raises must not end the server
+            log.error("load_failed model=%s version=%d", name, version, exc_info=error)
+            if not isinstance(error, PereneError):
+                what, why = f"{name} v{version} cannot be loaded", f"{type(error).__name__}: {error}"
+                error = BundleError(what, why=why, mend="see the server's log", code="bundle-load")
+            self.not_loaded[name] = NotLoaded(version=version, error=error, at=now)
             self._alert(name, version, error)
             return False
-        if self._failed.pop((name, version), None) is not None:
-            self._settle(name)
+        self._settle(name, f"v{version} is loaded")  # also where the server that failed is gone
         log.info("version_live model=%s version=%d", name, version)
         return True
 
-    def _alert(self, name: str, version: int, error: Exception) -> None:
-        log.error("load_failed model=%s version=%d", name, version, exc_info=error)
-        what = f"a server cannot load {name} v{version}"
-        why = error.what if isinstance(error, PereneError) else f"{type(error).__name__}: {error}"
-        mend = f"perene release rollback {name}, or mend the bundle"
+    def _alert(self, name: str, version: int, error: PereneError) -> None:
+        answers = self.serves.get(name)
+        stays = "nothing answers" if answers is None else f"v{answers} goes on answering"
+        what = f"a server cannot load {name} v{version}: {stays}"
+        why = f"{error.what}: {error.why}" if error.why else error.what
+        mend = f"perene release rollback {name} --why TEXT" + (f", or {error.mend}" if error.mend else "")
         try:
             now = self._app.time.now()
             self._app.alerts.raise_(name, "load-failed", severity="page", what=what, why=why, mend=mend, at=now)
         except PereneError as unreachable:
             log.warning("alert_not_raised why=%s", unreachable)
 
-    def _settle(self, name: str) -> None:
+    def _settle(self, name: str, why: str) -> None:
+        self.not_loaded.pop(name, None)
         try:
-            self._app.alerts.resolve(name, "load-failed", at=self._app.time.now())
+            self._app.alerts.resolve(name, "load-failed", at=self._app.time.now(), why=why)
         except PereneError as unreachable:
             log.warning("alert_not_resolved why=%s", unreachable)
 

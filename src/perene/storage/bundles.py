@@ -118,11 +118,7 @@ class Bundles:
             raise _refused(digest, why, code="bundle-missing") from error
         if hashlib.sha256(content).hexdigest() != digest:
             raise _refused(digest, f"{MANIFEST} has been changed", code="bundle-changed")
-        manifest: dict[str, Any] = json.loads(content)
-        if manifest["format"] > FORMAT:
-            why = f"its format is {manifest['format']}, and this perene reads up to {FORMAT}"
-            raise _refused(digest, why, mend="upgrade perene", code="bundle-too-new")
-        return manifest
+        return _checked(digest, content)
 
     def _is_whole(self, digest: str) -> bool:
         try:
@@ -161,6 +157,24 @@ class Bundles:
         beside.rename(target)
         _flush_folder(target.parent)
         _flush_folder(self._root)
+
+
+def _checked(digest: str, content: bytes) -> dict[str, Any]:
+    """A manifest of this format, or of one before; the digest says that it is the right one, not that it is sound."""
+    try:
+        manifest: dict[str, Any] = json.loads(content)
+    except ValueError as error:
+        raise _refused(digest, f"{MANIFEST} is no JSON: {error}", code="bundle-manifest") from error
+    number = manifest.get("format") if isinstance(manifest, dict) else None
+    if type(number) is not int or number < 1:
+        raise _refused(digest, f"{MANIFEST} has no format number", code="bundle-manifest")
+    if number > FORMAT:
+        why = f"its format is {number}, and this perene reads up to {FORMAT}"
+        raise _refused(digest, why, mend="upgrade perene", code="bundle-too-new")
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(isinstance(described, dict) for described in files.values()):
+        raise _refused(digest, f"{MANIFEST} does not say which files there are", code="bundle-manifest")
+    return manifest
 
 
 def _files(folder: Path) -> Iterator[str]:
