@@ -337,23 +337,26 @@ def test_deadline_changes_nothing_else(comparison, against, decision):
 
 @pytest.mark.parametrize(("better", "baseline", "half"), [("lower", 0.56, 0.03), ("higher", 0.4, 0.05)])
 def test_references_stand_beside_the_margin(better, baseline, half):
-    """A verdict shows half of what the champion gains over a constant, and the smallest difference the window shows."""
-    verdict = verdict_on(a_comparison(0.0, 0.01, better=better), baseline_score=baseline)
+    """A verdict shows half of what the champion gains over a constant, what skipping one release costs (the version
+    before it on the same rows), and the smallest difference that the window shows."""
+    scores = {"baseline_score": baseline, "previous_score": (baseline + 0.5) / 2}
+    told = verdict_on(a_comparison(0.0, 0.01, better=better), evidence=scores).references
 
-    assert verdict.references == {"half_gain": pytest.approx(half), "mde": pytest.approx(0.02)}
+    assert told == {"half_gain": pytest.approx(half), "skipped": pytest.approx(half), "mde": pytest.approx(0.02)}
 
 
 def test_unknown_baseline_is_no_reference():
     """Without a constant's score there is no half gain, and nothing else changes."""
     for score in (None, math.nan):
-        assert verdict_on(a_comparison(), baseline_score=score).references == {"half_gain": None, "mde": 0.02}
+        told = verdict_on(a_comparison(), evidence={"baseline_score": score, "previous_score": score}).references
+        assert told == {"half_gain": None, "skipped": None, "mde": 0.02}
 
 
 def test_constant_gains_nothing_over_itself():
     """Against a baseline there is no champion, so no half of its gain."""
-    verdict = verdict_on(a_comparison(-0.1), against="baseline", baseline_score=0.6)
+    verdict = verdict_on(a_comparison(-0.1), against="baseline", evidence={"baseline_score": 0.6})
 
-    assert verdict.references == {"half_gain": None, "mde": 0.02}
+    assert verdict.references == {"half_gain": None, "skipped": None, "mde": 0.02}
 
 
 # notes on the simulation: day means of loss differences on real flights (303 days, 910 rows each, champion's loss 0.5)

@@ -29,7 +29,9 @@ def reason_for(
     comparison = compare(rows, champion + 100 * gaps, champion, better=better, alpha=alpha)
     evidence = Evidence(expected_rows=1_000)
     size = Margin(value=margin, relative=False)
-    return judge(comparison, rule or gate(), margin=size, metric="log_loss", evidence=evidence, **more).reason
+    return judge(
+        comparison, rule or gate(alpha=alpha), margin=size, metric="log_loss", evidence=evidence, **more
+    ).reason
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ _MAY = {
     "metric": ("y", "p", "rows", "x", "at", "weights", "groups", "positions"),
     "slice": ("rows", "x", "at"),
     "post": ("rows", "x", "p", "at", "groups", "positions"),
+    "golden": (),
 }
 _MUST = {
     "source": ("since", "until"),
@@ -43,6 +44,7 @@ _MUST = {
     "metric": ("y", "p"),
     "slice": ("rows",),
     "post": ("p",),
+    "golden": (),
 }
 _ANSWERS: dict[object, pl.DataType] = {
     float: pl.Float64(),
@@ -91,7 +93,8 @@ class Hook:
         try:
             return self._back(returned, _height(available))
         except DataError as error:
-            raise self.refused(f"returned {error.what}" if error.mend else error.what, mend=error.mend) from error
+            what = f"returned {_said_of(returned, error.what)}" if error.mend else error.what
+            raise self.refused(what, mend=error.mend) from error
 
     def refused(self, what: str, *, mend: str = "") -> DeclarationError:
         """The error that this hook did something that it may not do."""
@@ -109,7 +112,7 @@ class Hook:
         match self.kind:
             case "train":
                 return value
-            case "source":
+            case "source" | "golden":
                 return table_back(value)
             case "features":
                 back: Any = table_back(value)
@@ -122,6 +125,12 @@ class Hook:
         if len(back) != height:
             raise DataError(f"returned {len(back)} values for {height} rows")
         return _numbers(back) if self.kind == "metric" else back
+
+
+def _said_of(returned: Any, what: str) -> str:
+    """What is wrong with a value, after "returned": a text that begins with the value's type goes on about it."""
+    kind = type(returned).__name__
+    return f"{kind}, which{what.removeprefix(kind)}" if what.startswith(f"{kind} ") else what
 
 
 def _number(value: Any) -> float:

@@ -29,7 +29,7 @@ from perene.errors import DeclarationError, Mistake
 F = TypeVar("F", bound=Callable[..., Any])
 Declared = Callable[..., Any] | Sequence[Callable[..., Any] | tuple[Callable[..., Any], Mapping[str, Any]]]
 _DEFAULT_GATE = gate()
-_SINGLE = ("source", "features", "train")
+_SINGLE = ("source", "features", "train", "golden")
 
 
 def _reserved(name: str) -> Any:
@@ -102,6 +102,7 @@ class Model:
         metric: Declared = (),
         slice: Declared = (),
         post: Declared = (),
+        golden: Callable[..., Any] | None = None,
         log_features: bool = False,
         max_bad: str | float = "1%",
         **unknown: Never,
@@ -116,7 +117,7 @@ class Model:
         self._take(terms)
         self._hooks: list[Hook] = []
         self._refused: set[str] = set()
-        for kind in ("source", "features", "train", "metric", "slice", "post"):
+        for kind in ("source", "features", "train", "metric", "slice", "post", "golden"):
             self._declare(kind, given[kind])
 
     # ── hooks ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -156,6 +157,14 @@ class Model:
     def post(self, function: F) -> F:
         """``post(rows, p)``: the next step from the model's output to the answer, in the order of declaration."""
         return self._add("post", function)
+
+    def golden(self, function: F) -> F:
+        """``golden()``: fixed rows that every candidate must answer right, with what is demanded of each answer.
+
+        A frame of the Row's columns, with ``least`` and ``most`` (bounds of the answer; null where there is none) or
+        ``answer`` (exactly this; of class probabilities, the likeliest class). A candidate that fails one is refused.
+        """
+        return self._add("golden", function)
 
     check = _reserved("check")
     baseline = _reserved("baseline")
@@ -264,6 +273,11 @@ class Model:
     def posts(self) -> tuple[Hook, ...]:
         """The steps from the model's output to the answer, in their order."""
         return self._of_kind("post")
+
+    @property
+    def golden_hook(self) -> Hook | None:
+        """The golden rows, if there are any."""
+        return next(iter(self._of_kind("golden")), None)
 
     @property
     def answer_dtype(self) -> pl.DataType:

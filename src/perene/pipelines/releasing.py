@@ -7,13 +7,12 @@ from datetime import datetime
 
 from perene.definition.model import Model
 from perene.errors import Conflict, NotAllowed
-from perene.records.release import Release, ReleaseState
+from perene.records.release import GATE, Release, ReleaseState
 from perene.records.verdict import Decision, Evaluation, Verdict
 from perene.repositories import Fence
 from perene.repositories.alerts import Alerts
 from perene.repositories.releases import Releases
 
-ACTOR = "perene"
 WORSE, REFUSED = "candidate-worse", "gate-refused"
 
 
@@ -46,7 +45,7 @@ def release(
         known[0]
         if known
         else releases.propose(
-            model.name, evaluation.candidate, run=run, evaluation=evaluation.id, at=now, actor=ACTOR,
+            model.name, evaluation.candidate, run=run, evaluation=evaluation.id, at=now, actor=GATE,
             why=verdict.reason, fence=fence,
         )
     )  # fmt: skip
@@ -85,7 +84,7 @@ class _Deed:
             return Released(release=self.proposed, outcome="held")
         try:
             live = self.releases.approve(
-                self.proposed.id, actor=ACTOR, why=self._why(), at=self.now, automatic=True, fence=self.fence
+                self.proposed.id, actor=GATE, why=self._why(), at=self.now, automatic=True, fence=self.fence
             )
         except NotAllowed as error:
             if error.code != "held":
@@ -104,11 +103,11 @@ class _Deed:
 
     def _wait(self, why: str) -> Release:
         return self.releases.wait(
-            self.proposed.id, actor=ACTOR, why=f"{self.verdict.reason}; {why}", at=self.now, fence=self.fence
+            self.proposed.id, actor=GATE, why=f"{self.verdict.reason}; {why}", at=self.now, fence=self.fence
         )
 
     def _reject(self, why: str) -> Release:
-        return self.releases.reject(self.proposed.id, actor=ACTOR, why=why, at=self.now, fence=self.fence)
+        return self.releases.reject(self.proposed.id, actor=GATE, why=why, at=self.now, fence=self.fence)
 
 
 def _tell(model: Model, verdict: Verdict, released: Released, *, alerts: Alerts, now: datetime) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+GATE = "the gate"  # who released what no person approved
+
 
 class ReleaseState(StrEnum):
     """proposed → (waiting) → approved | rejected | superseded → live → replaced | rolled back."""

@@ -18,13 +18,27 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that the gate looked at: the champion, the anchor, the slices, the answers, the golden rows."""
+
+    name: str
+    decision: Decision
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """Candidate against champion on the same rows, which neither was trained on.
 
+    ``decision`` is the worst of ``checks``, and ``reason`` that check's; the numbers are those against the champion.
+    ``certified`` says that the candidate is shown to be better than the anchor: once live, it is the next anchor.
+
     ``difference`` is candidate minus champion in the metric's unit, turned so that lower is better; the true value is
-    below ``upper`` and above ``lower`` with 95 % each. ``margin`` is the largest difference that counts as not worse.
-    ``days_needed`` is how
-    many days of rows would decide (None when decided or unknowable). ``against`` is "champion" or "baseline".
+    below ``upper`` and above ``lower`` with 95 % each. ``margin`` is the largest difference that counts as not worse;
+    ``references`` are what it may be held against, in the same unit: ``half_gain`` (half of what the champion gains
+    over a constant), ``skipped`` (what skipping one release costs: the previous champion on these rows) and ``mde``
+    (the smallest effect that the window shows). ``days_needed`` is how many days of rows would decide (None when
+    decided or unknowable). ``against`` is "champion" or "baseline".
     """
 
     decision: Decision
@@ -41,7 +55,9 @@ class Verdict:
     days: int
     days_needed: int | None = None
     released_on_deadline: bool = False
-    references: Mapping[str, float | None] | None = None  # half_gain, mde …: printed beside the margin
+    references: Mapping[str, float | None] | None = None
+    certified: bool = False
+    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

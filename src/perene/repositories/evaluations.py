@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import sqlalchemy as sa
 
 from perene.errors import NotFound
-from perene.records.verdict import Decision, Evaluation, Verdict
+from perene.records.verdict import Check, Decision, Evaluation, Verdict
 from perene.repositories import Fence, models
 from perene.repositories.stored import storable
 from perene.storage import tables
@@ -50,6 +51,12 @@ class Evaluations:
             raise NotFound(f"there is no evaluation {id}")
         return found[0]
 
+    def decisions(self, ids: Iterable[int]) -> dict[int, Decision]:
+        """What the gate said in each of these evaluations."""
+        query = sa.select(_evaluation.c.id, _evaluation.c.verdict).where(_evaluation.c.id.in_(list(ids)))
+        with self._database.read() as connection:
+            return {id: Decision(verdict["decision"]) for id, verdict in connection.execute(query)}
+
     def for_version(self, model: str, version: int) -> Evaluation | None:
         """The newest evaluation that had a version as its candidate."""
         with self._database.read() as connection:
@@ -68,7 +75,9 @@ def _read(connection: sa.Connection, *where: sa.ColumnElement[bool], limit: int 
 
 
 def _as_evaluation(row: sa.RowMapping) -> Evaluation:
-    verdict = Verdict(**{**row["verdict"], "decision": Decision(row["verdict"]["decision"])})
+    stored = row["verdict"]
+    checks = tuple(Check(**{**check, "decision": Decision(check["decision"])}) for check in stored["checks"])
+    verdict = Verdict(**{**stored, "decision": Decision(stored["decision"]), "checks": checks})
     by_day = {
         name: [math.nan if value is None else value for value in column] for name, column in row["by_day"].items()
     }

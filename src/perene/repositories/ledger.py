@@ -13,7 +13,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from perene.errors import Conflict, NotAllowed, NotFound
-from perene.records.release import LivePeriod, Release, ReleaseEvent, ReleaseState
+from perene.records.release import GATE, LivePeriod, Release, ReleaseEvent, ReleaseState
 from perene.repositories import models
 from perene.storage import tables
 
@@ -36,6 +36,7 @@ NEXT = {
     ReleaseState.ROLLED_BACK: set(),
 }
 OPEN = (ReleaseState.PROPOSED, ReleaseState.WAITING)
+ONCE_LIVE = (ReleaseState.LIVE, ReleaseState.REPLACED, ReleaseState.ROLLED_BACK)
 
 
 class Deed(NamedTuple):
@@ -185,15 +186,40 @@ def live_periods(connection: sa.Connection, model: str) -> list[LivePeriod]:
     ]
 
 
+def live_stack(periods: Iterable[LivePeriod]) -> list[LivePeriod]:
+    """How the live version came about, its own period last: without those that were rolled back from."""
+    stack: list[LivePeriod] = []
+    for period in periods:
+        known = [other.version for other in stack]
+        if period.kind == "rollback" and period.version in known:
+            del stack[known.index(period.version) + 1 :]
+        else:
+            stack.append(period)
+    return stack
+
+
 def version_before(periods: Iterable[LivePeriod]) -> int | None:
     """Where a rollback without a number goes: the version under the live one, not counting those rolled back from."""
-    stack: list[int] = []
-    for period in periods:
-        if period.kind == "rollback" and period.version in stack:
-            del stack[stack.index(period.version) + 1 :]
-        else:
-            stack.append(period.version)
-    return stack[-2] if len(stack) > 1 else None
+    stack = live_stack(periods)
+    return stack[-2].version if len(stack) > 1 else None
+
+
+def anchor(connection: sa.Connection, model: str) -> int | None:
+    """The newest version, on the way to the live one, that a person approved or the gate certified better.
+
+    A version that was rolled back from is none, nor is one that went live on a deadline or within the margin only.
+    """
+    for period in reversed(live_stack(live_periods(connection, model))):
+        if period.actor != GATE or _is_certified(connection, period.release):
+            return period.version
+    return None
+
+
+def _is_certified(connection: sa.Connection, release: int) -> bool:
+    evaluation = tables.evaluation
+    query = sa.select(evaluation.c.verdict).join(_release, _release.c.evaluation == evaluation.c.id)
+    verdict = connection.scalar(query.where(_release.c.id == release))
+    return verdict is not None and bool(verdict["certified"])
 
 
 def _write(

@@ -8,6 +8,7 @@ repeated on a release that is in its state already changes nothing. A rollback p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -145,10 +146,27 @@ class Releases:
         with self._database.read() as connection:
             return ledger.events(connection, *where)
 
+    def decided(self, releases: Sequence[Release]) -> dict[int, ReleaseEvent]:
+        """The line that says why each release was, or was not, released: its newest before it went live."""
+        mine = _event.c.release.in_([release.id for release in releases])
+        with self._database.read() as connection:
+            lines = ledger.events(connection, mine, _event.c.state.not_in(ledger.ONCE_LIVE))
+        return {line.release: line for line in lines}
+
     def history(self, model: str) -> list[LivePeriod]:
         """Which version was live from when to when, oldest first."""
         with self._database.read() as connection:
             return ledger.live_periods(connection, model)
+
+    def anchor(self, model: str) -> int | None:
+        """The newest version, on the way to the live one, that a person approved or the gate certified better."""
+        with self._database.read() as connection:
+            return ledger.anchor(connection, model)
+
+    def before(self, model: str) -> int | None:
+        """The version that was live before the live one, not counting those that were rolled back from."""
+        with self._database.read() as connection:
+            return ledger.version_before(ledger.live_periods(connection, model))
 
     def live_at(self, model: str, at: datetime) -> int | None:
         """The version that was live at a project time; None before the first release."""

@@ -11,11 +11,12 @@ from datetime import datetime
 
 from perene.definition.model import Model
 from perene.errors import NotFound, PereneError
+from perene.pipelines.contests import Contest
 from perene.pipelines.data import collect, cut
 from perene.pipelines.predictor import Predictor
 from perene.pipelines.releasing import release
 from perene.pipelines.training import Workshop, train
-from perene.pipelines.validation import Contest, validate
+from perene.pipelines.validation import validate
 from perene.repositories.alerts import Alerts
 from perene.repositories.evaluations import Evaluations
 from perene.repositories.releases import Releases
@@ -110,21 +111,28 @@ class Cycle:
         return {"release": released.release.id, "outcome": released.outcome}
 
     def _contest(self, model: Model, version: int, *, dataset: int) -> Contest:
-        """Candidate and champion; one that cannot be loaded is a reason to refuse, not an end of the run."""
-        candidate = self.predictor(model.name, version)
-        live = self.shop.models.champion(model.name)
-        champion, failure = None, ""
-        if live is not None:
+        """Candidate, champion and anchor; one that cannot be loaded is a reason to refuse, not an end of the run."""
+        live, anchor = self.shop.models.champion(model.name), self.releases.anchor(model.name)
+        failures: list[str] = []
+
+        def loaded(number: int | None, who: str) -> Predictor | None:
             try:
-                champion = self.predictor(model.name, live.version)
+                return None if number is None else self.predictor(model.name, number)
             except PereneError as error:
-                failure = f"the champion v{live.version} cannot be loaded: {error.what}: {error.why}"
+                failures.append(f"the {who} v{number} cannot be loaded: {error.what}: {error.why}")
+                return None
+
+        champion = loaded(None if live is None else live.version, "champion")
+        stands = loaded(None if live is None or anchor == live.version else anchor, "anchor")
+        failure = "; ".join(failures)
         return Contest(
             model=model,
             dataset=self.shop.datasets.get(model.name, dataset),
-            candidate=candidate,
+            candidate=self.predictor(model.name, version),
             champion=champion,
             champion_version=None if live is None else live.version,
+            anchor=stands,
+            previous=loaded(self.releases.before(model.name), "previous"),  # a reference: it may be gone
             failure=failure,
         )
 

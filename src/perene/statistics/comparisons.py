@@ -9,9 +9,22 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from perene.statistics.intervals import Days, Mask, Values, day_sums, half_width, jackknife, sums_by, t_quantile
+from perene.statistics.intervals import (
+    Days,
+    Mask,
+    Values,
+    cosine_count,
+    day_sums,
+    half_width,
+    jackknife,
+    jackknife_of,
+    sums_by,
+    t_quantile,
+    t_tail,
+)
 
 Better = Literal["lower", "higher"]
+_MOST_KEY_GROUPS = 50  # a metric of all rows is computed once without each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +33,8 @@ class Comparison:
 
     ``difference`` is candidate minus champion, turned so that lower is better; the true one is below ``upper`` with
     probability 1 - ``alpha``, and above ``lower`` with as much. The scores keep the metric's own direction, which
-    ``better`` names. ``se_key`` is the standard error over keys, where keys repeat. The numbers are arrays over the
-    leading axes: of shape () for one comparison.
+    ``better`` names. ``se_key`` is the standard error over keys, where keys repeat, and ``keys`` how many clusters of
+    them it rests on (0: none repeats). The numbers are arrays over the leading axes: of shape () for one comparison.
     """
 
     difference: Values
@@ -37,6 +50,7 @@ class Comparison:
     days: int
     better: Better
     alpha: float
+    keys: int = 0
 
 
 def compare_rows(
@@ -110,6 +124,7 @@ def compare(
             days=rows.shape[-1],
             better=better,
             alpha=alpha,
+            keys=0 if by_key is None else by_key[0].shape[-1],
         )
 
 
@@ -118,6 +133,7 @@ def compare_whole(
     candidate: Callable[[Mask], float],
     champion: Callable[[Mask], float],
     *,
+    key: NDArray[Any] | None = None,
     better: Better = "lower",
     alpha: float = 0.05,
 ) -> Comparison:
@@ -127,29 +143,80 @@ def compare_whole(
         day: the day of each row, shape (n,).
         candidate: its metric on the rows of a mask.
         champion: the same of the champion, on the same rows.
+        key: which thing each row is about; where things repeat, groups of them are left out in turn as days are.
         better: whether lower or higher values of the metric are better.
         alpha: the chance, of each bound, of being wrong.
     """
     sign = 1.0 if better == "lower" else -1.0
     everything = np.ones(len(day), dtype=np.bool_)
-    theta, deviations = jackknife(day, lambda rows: sign * (float(candidate(rows)) - float(champion(rows))))
+
+    def gap(rows: Mask) -> float:
+        return sign * (float(candidate(rows)) - float(champion(rows)))
+
+    theta, deviations = jackknife(day, gap)
     width = half_width(deviations, alpha=alpha)
-    difference = np.asarray(theta)
+    difference, h, se_key = np.asarray(theta), width.value, None
+    groups = _key_groups(key)
+    if groups is not None:
+        se_key, h_key = _over_keys(jackknife_of(groups, gap), alpha)
+        h = np.maximum(h, h_key)
     return Comparison(
         difference=difference,
-        lower=difference - width.value,
-        upper=difference + width.value,
-        half_width=width.value,
+        lower=difference - h,
+        upper=difference + h,
+        half_width=h,
         se_day=width.se_day,
         se_ewc=width.se_ewc,
-        se_key=None,
+        se_key=se_key,
         candidate_score=np.asarray(float(candidate(everything))),
         champion_score=np.asarray(float(champion(everything))),
         rows=np.asarray(float(len(day))),
         days=len(deviations),
         better=better,
         alpha=alpha,
+        keys=0 if groups is None else int(groups.max()) + 1,
     )
+
+
+def p_worse(comparison: Comparison) -> Values:
+    """The probability of a difference like this, or a larger one, if the candidate were no worse: one-sided.
+
+    It is below alpha exactly where ``lower`` is above 0; NaN where the difference is not a number.
+    """
+    c = comparison
+    errors = [(c.se_day, c.days - 1), (c.se_ewc, cosine_count(c.days))]
+    if c.se_key is not None:
+        errors.append((c.se_key, c.keys - 1))
+    return np.asarray(np.maximum.reduce([_tail(c.difference, se, df) for se, df in errors]))
+
+
+def holm(p: Values, alpha: float) -> NDArray[np.bool_]:
+    """Which of several tests reject together, none wrongly with probability 1 - ``alpha`` (Holm 1979).
+
+    Args:
+        p: their p values, shape (m,); a NaN rejects nothing.
+        alpha: the chance of any wrong rejection.
+    """
+    order = np.argsort(p)  # NaNs come last
+    small = np.asarray(p)[order] * np.arange(len(p), 0, -1) < alpha
+    rejected = np.zeros(len(p), dtype=np.bool_)
+    rejected[order] = np.logical_and.accumulate(small)
+    return rejected
+
+
+def _tail(theta: Values, se: Values, df: int) -> Values:
+    if df < 1:
+        return np.ones_like(theta)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(theta == 0, 0.5, t_tail(df, theta / se))
+
+
+def _key_groups(key: NDArray[Any] | None) -> NDArray[np.intp] | None:
+    """The group of each row, of at most 50 groups of keys; None where no key repeats, or all are one."""
+    if key is None:
+        return None
+    keys, index = np.unique(key, return_inverse=True)
+    return np.asarray(index % _MOST_KEY_GROUPS) if 1 < len(keys) < len(key) else None
 
 
 def _deviations(rows: Values, gap: Values, theta: Values) -> Values:

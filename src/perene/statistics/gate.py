@@ -25,7 +25,7 @@ LEAST_SCORED_SHARE = 0.999
 DEADLINE_MARGINS = 3  # past the deadline, a candidate may be this many margins worse at most
 _UNKNOWABLE_DAYS = 10_000  # a wait of decades is no plan
 
-Against = Literal["champion", "baseline"]
+Against = Literal["champion", "anchor", "baseline"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +34,16 @@ class Evidence:
 
     ``expected_rows`` is how many rows should have been scored; ``minority_rows`` how many the rarer class has (None
     where there are no two classes); ``is_constant`` that the candidate gave every row the same answer; ``failure`` why
-    there is no comparison at all.
+    there is no comparison at all. What a constant scores on the same rows, and the version that was live before the
+    champion, becomes a reference beside the margin.
     """
 
     expected_rows: int
     minority_rows: int | None = None
     is_constant: bool = False
     failure: str = ""
+    baseline_score: float | None = None
+    previous_score: float | None = None
 
 
 def decide(lower: Values, upper: Values, margin: Values | float, *, rule: str = "non-inferior") -> NDArray[np.str_]:
@@ -71,7 +74,6 @@ def judge(
     evidence: Evidence,
     against: Against = "champion",
     past_deadline: bool = False,
-    baseline_score: float | None = None,
 ) -> Verdict:
     """What the gate says of a candidate.
 
@@ -84,11 +86,14 @@ def judge(
         against: what the candidate was compared with.
         past_deadline: whether the champion is stale. Then an inconclusive candidate that is less than three margins
             worse passes, with ``released_on_deadline``; under ``on_deadline="review"`` the caller asks a person first.
-        baseline_score: the constant predictor's score on the same rows; half of what the champion gains over it is
-            shown beside the margin.
+
+    Raises:
+        ValueError: the comparison was made with another alpha than the gate's.
     """
+    if comparison is not None and comparison.alpha != gate.alpha:
+        raise ValueError(f"the comparison's alpha is {comparison.alpha}, the gate's {gate.alpha}")
     verdict = _undecided(comparison, metric, against)
-    refusal = _refusal(comparison, gate, evidence, metric)
+    refusal = _refusal(comparison, gate, evidence, metric, against)
     if comparison is None or refusal:
         too_short = refusal == _too_short(comparison, gate)
         return replace(verdict, reason=refusal, days_needed=gate.min_days if too_short else None)
@@ -109,7 +114,8 @@ def judge(
         margin=allowed,
         days_needed=days,
         released_on_deadline=late,
-        references=_references(comparison, against, baseline_score),
+        references=_references(comparison, against, evidence),
+        certified=float(upper) < 0,
     )
 
 
@@ -131,7 +137,7 @@ def days_needed(comparison: Comparison, *, effect: float) -> int | None:
     return max(ceil(days), comparison.days + 1) if isfinite(days) and days < _UNKNOWABLE_DAYS else None
 
 
-def _refusal(comparison: Comparison | None, gate: Gate, evidence: Evidence, metric: str) -> str:
+def _refusal(comparison: Comparison | None, gate: Gate, evidence: Evidence, metric: str, against: Against) -> str:
     """Why the gate cannot judge; empty when it can."""
     if evidence.failure:
         return evidence.failure
@@ -142,7 +148,7 @@ def _refusal(comparison: Comparison | None, gate: Gate, evidence: Evidence, metr
         return "no row of the test window can be scored"
     if rows < LEAST_SCORED_SHARE * evidence.expected_rows:
         return f"only {rows:,} of {evidence.expected_rows:,} rows were scored; {LEAST_SCORED_SHARE:.1%} must be"
-    for name, score in (("candidate", comparison.candidate_score), ("champion", comparison.champion_score)):
+    for name, score in (("candidate", comparison.candidate_score), (against, comparison.champion_score)):
         if not isfinite(score):
             return f"the {name}'s {metric} is {float(score)}, not a number"
     if comparison.days < gate.min_days:
@@ -181,10 +187,18 @@ def _undecided(comparison: Comparison | None, metric: str, against: Against) -> 
     )
 
 
-def _references(comparison: Comparison, against: Against, baseline: float | None) -> dict[str, float | None]:
-    """What the margin may be held against: half of the champion's gain over a constant, and what the window shows."""
-    gain = None
-    if against == "champion" and baseline is not None and isfinite(baseline):
-        turned = baseline - float(comparison.champion_score)
-        gain = (turned if comparison.better == "lower" else -turned) / 2
-    return {"half_gain": gain, "mde": smallest_visible(comparison)}
+def _references(comparison: Comparison, against: Against, evidence: Evidence) -> dict[str, float | None]:
+    """What the margin may be held against; see ``Verdict``."""
+
+    def gain_over(score: float | None) -> float | None:
+        if against != "champion" or score is None or not isfinite(score):
+            return None
+        turned = score - float(comparison.champion_score)
+        return turned if comparison.better == "lower" else -turned
+
+    over_constant = gain_over(evidence.baseline_score)
+    return {
+        "half_gain": None if over_constant is None else over_constant / 2,
+        "skipped": gain_over(evidence.previous_score),
+        "mde": smallest_visible(comparison),
+    }

@@ -103,13 +103,18 @@ def jackknife(day: Days, metric: Callable[[Mask], float]) -> tuple[float, Values
 
     The pseudo-value of day j is G·θ - (G - 1)·θ₍₋ⱼ₎, where θ₍₋ⱼ₎ is the metric without that day.
     """
-    groups, index = np.unique(np.asarray(day).astype("datetime64[D]"), return_inverse=True)
-    estimate = float(metric(np.ones(len(index), dtype=np.bool_)))
-    if len(groups) < 2:
-        return estimate, np.zeros(len(groups))
-    without = np.array([float(metric(index != j)) for j in range(len(groups))])
+    _, index = np.unique(np.asarray(day).astype("datetime64[D]"), return_inverse=True)
+    return float(metric(np.ones(len(index), dtype=np.bool_))), jackknife_of(index, metric)
+
+
+def jackknife_of(group: NDArray[np.intp], metric: Callable[[Mask], float]) -> Values:
+    """The deviation of each of the groups 0 … G - 1, as ``jackknife`` gives it for days."""
+    count = int(group.max(initial=-1)) + 1
+    if count < 2:
+        return np.zeros(count)
+    without = np.array([float(metric(group != j)) for j in range(count)])
     with np.errstate(invalid="ignore"):
-        return estimate, (len(groups) - 1) * (without.mean() - without)
+        return np.asarray((count - 1) * (without.mean() - without))
 
 
 def half_width(deviations: Values, *, alpha: float = 0.05) -> HalfWidth:
@@ -142,11 +147,22 @@ def t_quantile(df: int, alpha: float) -> float:
     return float(stdtrit(df, 1 - alpha))
 
 
+def t_tail(df: int, t: Values) -> Values:
+    """The probability that Student's t exceeds ``t``."""
+    from scipy.special import stdtr  # loaded where it is needed, as above
+
+    return np.asarray(stdtr(df, -t))
+
+
+def cosine_count(days: int) -> int:
+    """How many cosines an interval over so many days rests on, its degrees of freedom: max(4, ⌊0.4·G^⅔⌋), below G."""
+    return min(max(LEAST_COSINES, int(0.4 * days ** (2 / 3))), days - 1)
+
+
 @lru_cache(maxsize=256)
 def _cosines(days: int) -> Values:
-    """The type-II cosines √(2/G)·cos(πk(j - ½)/G), k = 1 … B, as columns; B = max(4, ⌊0.4·G^⅔⌋), below G."""
-    count = min(max(LEAST_COSINES, int(0.4 * days ** (2 / 3))), days - 1)
-    j, k = np.arange(1, days + 1)[:, None], np.arange(1, count + 1)[None, :]
+    """The type-II cosines √(2/G)·cos(πk(j - ½)/G), k = 1 … B, as columns."""
+    j, k = np.arange(1, days + 1)[:, None], np.arange(1, cosine_count(days) + 1)[None, :]
     waves = np.sqrt(2 / days) * np.cos(np.pi * k * (j - 0.5) / days)
     waves.setflags(write=False)
     return np.asarray(waves)

@@ -14,13 +14,13 @@ def reason(
     Args:
         decision: what the bounds alone said.
         comparison: the numbers.
-        against: "champion" or "baseline".
+        against: "champion", "anchor" or "baseline".
         margin: the largest difference that counts as not worse, in the metric's unit.
         rule: the gate's rule.
         late: whether it passes only because the champion is past its deadline.
         days: how many days of rows would decide, if known.
     """
-    other = "the champion" if against == "champion" else "a constant prediction"
+    other = "a constant prediction" if against == "baseline" else f"the {against}"
     sure = f"with {100 * (1 - comparison.alpha):.4g} % certainty"
     found = side(float(comparison.difference))
     between = f"between {side(float(comparison.lower))} and {side(float(comparison.upper))}"

@@ -14,9 +14,10 @@ import pytest
 
 from perene.app import App, open_project
 from perene.definition.model import Model
+from perene.pipelines.contests import Contest
 from perene.pipelines.data import collect, cut
 from perene.pipelines.predictor import Predictor
-from perene.pipelines.validation import Contest, validate
+from perene.pipelines.validation import validate
 from perene.records.dataset import DatasetVersion
 from perene.records.model import ModelVersion
 from perene.records.verdict import Evaluation

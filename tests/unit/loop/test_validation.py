@@ -274,7 +274,7 @@ def test_post_steps_are_judged_too(bench) -> None:
 
     assert same.decision is Decision.PASS
     assert worse.decision is Decision.REFUSED
-    assert worse.reason.startswith("after the post steps, worse than the champion")
+    assert worse.reason.startswith("after the post steps: worse than the champion")
     assert constant.decision is Decision.REFUSED
     assert "same answer" in constant.reason
 

@@ -1,0 +1,82 @@
+"""Golden rows: fixed requests whose answers every candidate must get right."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import polars as pl
+
+from perene.definition.model import Model
+from perene.pipelines.contests import CannotJudge, closed
+from perene.pipelines.predictor import Predictor
+from perene.records.verdict import Check, Decision
+
+_SHOWN = 3
+_DEMANDS = ("least", "most", "answer")
+
+
+def check_golden(model: Model, candidate: Predictor) -> Check | None:
+    """Ask the candidate for the golden rows; an answer that is not as demanded refuses it. None where there are none.
+
+    Raises:
+        CannotJudge: the rows are not what they must be, or the candidate cannot answer them.
+    """
+    hook = model.golden_hook
+    if hook is None:
+        return None
+    with closed(f"golden {hook.name} failed"):
+        demands: pl.DataFrame = hook()
+    rows = _rows(model, demands, hook.name)
+    with closed(f"the candidate v{candidate.version.version} cannot answer the golden rows"):
+        answers = _answers(model, candidate, rows)
+    wrong = list(_wrong(demands, answers))
+    digest = hashlib.sha256(demands.write_json().encode()).hexdigest()[:12]
+    if not wrong:
+        said = f"all {demands.height} golden rows are answered as demanded (digest {digest})"
+        return Check(name="golden rows", decision=Decision.PASS, reason=said)
+    more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+    told = (
+        f"{len(wrong)} of {demands.height} golden rows are not answered as demanded: {'; '.join(wrong[:_SHOWN])}{more}"
+    )
+    return Check(name="golden rows", decision=Decision.REFUSED, reason=f"{told} (digest {digest})")
+
+
+def _rows(model: Model, demands: pl.DataFrame, name: str) -> pl.DataFrame:
+    asked = [demand for demand in _DEMANDS if demand in demands.columns]
+    if not demands.height:
+        raise CannotJudge(f"golden {name} gives no row")
+    if not asked:
+        raise CannotJudge(f"golden {name} demands nothing: give a column least, most or answer")
+    checked = model.schema.check(demands.drop(asked))
+    if checked.bad:
+        told = "; ".join(f"{bad.field} {bad.what} ({bad.rows} rows)" for bad in checked.bad)
+        raise CannotJudge(f"golden {name} gives rows that do not fit {model.schema.name}: {told}")
+    if checked.extra:
+        raise CannotJudge(f"golden {name} gives columns that {model.schema.name} does not know: {checked.extra[0]}")
+    return checked.good
+
+
+def _answers(model: Model, candidate: Predictor, rows: pl.DataFrame) -> list[object]:
+    """What a caller would get; of class probabilities the likeliest class."""
+    final = candidate.predict(rows).final
+    if getattr(final, "ndim", 1) == 2 and model.label.classes:
+        return [model.label.classes[i] for i in final.argmax(axis=1)]
+    return list(final.tolist() if hasattr(final, "tolist") else final)
+
+
+def _wrong(demands: pl.DataFrame, answers: list[object]) -> Iterator[str]:
+    for number, (demand, answer) in enumerate(zip(demands.iter_rows(named=True), answers, strict=True), start=1):
+        least, most, exact = (demand.get(name) for name in _DEMANDS)
+        if exact is not None and answer != exact:
+            yield f"row {number} gives {answer}, not {exact}"
+        elif least is not None and not _number(answer) >= least:
+            yield f"row {number} gives {_number(answer):.4g}, less than {least:g}"
+        elif most is not None and not _number(answer) <= most:
+            yield f"row {number} gives {_number(answer):.4g}, more than {most:g}"
+
+
+def _number(answer: object) -> float:
+    if not isinstance(answer, int | float):
+        raise CannotJudge(f"a golden row is answered {answer!r}; demand it by a column answer, not least or most")
+    return float(answer)
