@@ -29,7 +29,7 @@ class PereneError(Exception):
     ``seen`` holds the facts that it rests on, one line each. Exit codes and HTTP statuses are the doors' business.
     """
 
-    code = "error"
+    code = "unexpected"
 
     def __init__(
         self, what: str, *, why: str = "", mend: str = "", seen: tuple[str, ...] = (), code: str | None = None
@@ -69,10 +69,13 @@ class Mistake:
         return f"{self.where}: {self.what}" + (f" ({self.mend})" if self.mend else "")
 
 
+_MEND_EACH = "mend each of them, then perene check"
+
+
 class _MistakesError(PereneError):
     """All mistakes of one text at once."""
 
-    def __init__(self, what: str, mistakes: tuple[Mistake, ...], *, mend: str = "") -> None:
+    def __init__(self, what: str, mistakes: tuple[Mistake, ...], *, mend: str = _MEND_EACH) -> None:
         super().__init__(what, seen=tuple(str(m) for m in mistakes), mend=mend)
         self.mistakes = mistakes
 
@@ -116,13 +119,13 @@ class DataError(PereneError):
 class TrainingError(PereneError):
     """train() failed, or what it returned cannot be used."""
 
-    code = "training"
+    code = "training-failed"
 
 
 class BundleError(PereneError):
     """The files of a model version are not what the database says they are."""
 
-    code = "bundle"
+    code = "bundle-changed"
 
 
 class StorageError(PereneError):

@@ -182,7 +182,7 @@ BROKEN: dict[str, tuple[Callable[[Stage], str], str]] = {
     "a drive of Windows": (a_name_that_leads_out("c:outside.py"), "bundle-path"),
     "a link": (a_link, "bundle-path"),
     "a file more": (a_file_more, "bundle-changed"),
-    "a file less": (a_file_less, "bundle-missing-file"),
+    "a file less": (a_file_less, "bundle-missing"),
     "no bundle at all": (lambda stage: "0" * 64, "bundle-missing"),
 }
 

@@ -59,14 +59,14 @@ def test_an_unknown_model_is_404_with_the_names(client, a_row) -> None:
 @pytest.mark.parametrize(
     ("body", "headers", "status", "code"),
     [
-        (b'{"rows": [', {}, 400, "bad-json"),
+        (b'{"rows": [', {}, 400, "bad-request"),
         (b'{"rows": []}', {}, 400, "bad-request"),
         (b'{"lines": []}', {}, 400, "bad-request"),
         (b'{"rows": 3}', {}, 400, "bad-request"),
         (b'{"rows": [3]}', {}, 422, "bad-rows"),
         (b'{"rows": [{}]}', {"content-type": "text/plain"}, 415, "not-json"),
         (b'{"rows": [{}]}', {"host": "evil.example"}, 421, "host-refused"),
-        (b'{"rows": [' + b"{}," * 10_000 + b"{}]}", {}, 413, "too-many-rows"),
+        (b'{"rows": [' + b"{}," * 10_000 + b"{}]}", {}, 413, "too-large"),
         (b'{"rows": [{"prediction_id": 3}]}', {}, 422, "bad-rows"),
     ],
 )
@@ -82,7 +82,7 @@ def test_a_body_that_is_too_large_is_refused_unread(client) -> None:
     """The declared length is enough to refuse a body."""
     status, answer = client.ask("POST", f"/v1/models/{MODEL}/predict", b"{}", {"content-length": str(1 << 30)})
 
-    assert (status, answer["code"]) == (413, "body-too-large")
+    assert (status, answer["code"]) == (413, "too-large")
 
 
 def test_a_prediction_is_not_asked_with_get(client) -> None:

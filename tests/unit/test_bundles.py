@@ -228,7 +228,7 @@ def test_a_missing_file_is_refused(bundles: Bundles, staging: Path) -> None:
     (opened.folder / "fitted.pkl").unlink()
 
     for deed in (lambda: bundles.open(digest), lambda: opened.read("fitted.pkl"), lambda: opened.read("no.such")):
-        assert refused(deed).code == "bundle-missing-file"
+        assert refused(deed).code == "bundle-missing"
     assert "fitted.pkl" in refused(lambda: bundles.open(digest)).why
 
 
@@ -251,7 +251,7 @@ def test_a_link_is_refused(bundles: Bundles, staging: Path, tmp_path: Path) -> N
     for name in ("fitted.pkl", "code", MANIFEST):
         (folder / name).rename(tmp_path / name)
         (folder / name).symlink_to(tmp_path / name)
-        assert refused(lambda: bundles.open(digest)).code in ("bundle-path", "bundle-missing-file")
+        assert refused(lambda: bundles.open(digest)).code in ("bundle-path", "bundle-missing")
         (folder / name).unlink()
         (tmp_path / name).rename(folder / name)
 

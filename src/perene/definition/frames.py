@@ -137,5 +137,5 @@ def _installed(convert: Callable[[], Any]) -> Any:
             f"a hook asks for a frame that needs {error.name}",
             why=f"{error.name} is not installed",
             mend="pip install pandas pyarrow, or annotate the hook with polars' or numpy's types",
-            code="missing-package",
+            code="package-missing",
         ) from error

@@ -103,14 +103,16 @@ class LocalEngine:
         assert process.stdout is not None
         while not select.select([process.stdout], [], [], _LOOK_S)[0]:
             if lost is not None and lost.is_set():
-                raise LostLease("the run was taken over by another worker, so its task was ended")
+                raise LostLease(
+                    "the run was taken over by another worker, so its task was ended", mend="nothing: the other one goes on"
+                )
         line = process.stdout.readline()
         if not line:
             raise PereneError(
                 "the process that starts tasks ended",
                 why=f"its exit code is {process.wait()}",
                 mend="see what it printed on stderr",
-                code="engine",
+                code="process-ended",
             )
         told: dict[str, Any] = json.loads(line)
         return told

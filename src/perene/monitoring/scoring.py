@@ -113,5 +113,5 @@ def _explained(metric: Hook) -> Iterator[None]:
             f"the metric {metric.name} failed on answers with their labels",
             why=f"{type(error).__name__}: {error}",
             mend=f"mend {metric.line}",
-            code="metric",
+            code="metric-failed",
         ) from error

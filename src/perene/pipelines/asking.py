@@ -105,7 +105,7 @@ def _called(ask: Ask, span: tuple[datetime, datetime], who: str) -> object:
             f"{who} failed",
             why=f"{type(error).__name__}: {error}",
             mend=f"mend the source at {ask.hook.line}, then run it again",
-            code="data-source",
+            code="source-failed",
         ) from error
 
 

@@ -93,7 +93,7 @@ def refuse_many(model: Model, arrived: Arrived, who: str) -> None:
         why=f"{bad / arrived.total:.1%} are bad; max_bad allows {model.max_bad:.1%}",
         seen=tuple(_seen(column) for column in arrived.aside),
         mend="mend the rows where they come from, or declare a larger max_bad",
-        code="data-bad-rows",
+        code="bad-rows",
     )
 
 

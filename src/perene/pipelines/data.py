@@ -47,7 +47,7 @@ def collect(
         fence: Called first in each transaction with the database.
 
     Raises:
-        DataError: the source failed ("data-source"), gave too many bad rows ("data-bad-rows"), no row where there must
+        DataError: the source failed ("source-failed"), gave too many bad rows ("bad-rows"), no row where there must
             be some ("data-empty"), or not the columns of the label ("data-columns").
     """
     examples = Examples(lake)
@@ -85,7 +85,7 @@ def import_examples(
     holds what was imported before.
 
     Raises:
-        DataError: more than the declared share of rows is bad ("data-bad-rows"), or the label's columns are missing
+        DataError: more than the declared share of rows is bad ("bad-rows"), or the label's columns are missing
             ("data-columns").
     """
     examples = Examples(lake)

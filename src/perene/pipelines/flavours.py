@@ -35,7 +35,7 @@ def keep(fitted: Any, folder: Path) -> str:
             f"what train() returned cannot be kept: {type(fitted).__name__}",
             why=f"{type(error).__name__}: {error}",
             mend="return an object of a class that stands at the top of a module, without open files or lambdas in it",
-            code="training-not-kept",
+            code="training-unusable",
         ) from error
     (folder / _FILES[PICKLE]).write_bytes(content)
     return PICKLE
@@ -83,11 +83,11 @@ def _lightgbm() -> Any:
         import lightgbm
     except ImportError as error:
         raise PereneError(
-            "this model needs LightGBM", why=str(error), mend='pip install "perene[lightgbm]"', code="extra-missing"
+            "this model needs LightGBM", why=str(error), mend='pip install "perene[lightgbm]"', code="package-missing"
         ) from error
     except OSError as error:  # its wheel leaves the OpenMP library to the system
         raise PereneError(
-            "LightGBM cannot be loaded", why=str(error), mend="apt-get install libgomp1", code="library-missing"
+            "LightGBM cannot be loaded", why=str(error), mend="apt-get install libgomp1", code="package-missing"
         ) from error
     return lightgbm
 

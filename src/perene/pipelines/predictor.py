@@ -85,6 +85,7 @@ def _raw_output(model: Model, fitted: Any, features: pl.DataFrame) -> NDArray[np
             f"what train() of {model.name} returned does not predict",
             why=f"{type(fitted).__name__} has neither predict nor predict_proba",
             mend=f"mend {hook.line}",
+            code="training-unusable",
         )
     wanted = (features.height, len(model.label.classes)) if model.label.task is Task.MULTICLASS else (features.height,)
     if raw.shape != wanted:
@@ -92,6 +93,7 @@ def _raw_output(model: Model, fitted: Any, features: pl.DataFrame) -> NDArray[np
             f"{model.name} gave predictions of shape {raw.shape}, not {wanted}",
             why=f"its label is {model.label.task}",
             mend=f"see what {hook.line} returns",
+            code="training-unusable",
         )
     return raw
 
@@ -141,7 +143,7 @@ def declared_in(module: object, name: str) -> Model:
         if isinstance(value, Model) and value.name == name:
             value.ensure_sound()
             return value
-    raise TrainingError(f"{getattr(module, '__name__', module)} declares no model {name}")
+    raise TrainingError(f"{getattr(module, '__name__', module)} declares no model {name}", mend="declare it there again")
 
 
 def probe_content(rows: pl.DataFrame, output: Output) -> bytes:

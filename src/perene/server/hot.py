@@ -49,7 +49,7 @@ class HotRoute:
 
     async def _predict(self, name: str, scope: Scope, receive: Receive) -> bytes:
         if scope["method"] != "POST":
-            raise RequestError("predictions are asked for with POST", code="method-not-allowed")
+            raise RequestError("predictions are asked for with POST", mend="send a POST", code="method-not-allowed")
         check_json(scope["headers"])
         answering = self._models.get(name)
         if answering is None:

@@ -20,11 +20,9 @@ from perene.errors import (
 log = logging.getLogger("perene.server")
 
 _STATUS_OF_CODE = {
-    "bad-json": 400,
     "bad-request": 400,
     "method-not-allowed": 405,
-    "body-too-large": 413,
-    "too-many-rows": 413,
+    "too-large": 413,
     "not-json": 415,
     "host-refused": 421,
     "queue-full": 503,
@@ -74,7 +72,7 @@ def problem(error: Exception) -> Problem:
     """What a caller is told of an error. One that is not ours is logged with its trace and told without details."""
     if not isinstance(error, PereneError):
         log.error("request_failed", exc_info=error)
-        error = ServingError("the server failed", why=type(error).__name__, mend="see its log", code="internal")
+        error = ServingError("the server failed", why=type(error).__name__, mend="see its log", code="unexpected")
     status = status_of(error)
     content: dict[str, object] = {
         "type": f"urn:perene:{error.code}",

@@ -60,7 +60,7 @@ async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive) ->
                 raise _too_large()
         body = b"".join(parts)
     if message["type"] == "http.disconnect":
-        raise RequestError("the caller went away")
+        raise RequestError("the caller went away", mend="send the request again")
     return body
 
 
@@ -71,12 +71,12 @@ def read_rows(body: bytes) -> list[Any]:
     except msgspec.ValidationError as error:
         raise RequestError("the body is not as it should be", why=str(error), mend='send {"rows": [{…}]}') from error
     except (msgspec.DecodeError, RecursionError) as error:
-        raise RequestError("the body is not JSON", why=str(error), code="bad-json") from error
+        raise RequestError("the body is not JSON", why=str(error), mend='send {"rows": [{…}]}') from error
     if not rows.rows:
         raise RequestError("there are no rows", why="rows is empty", mend='send {"rows": [{…}]}')
     if len(rows.rows) > MAX_ROWS:
         why = f"{len(rows.rows)} rows; the limit is {MAX_ROWS}"
-        raise RequestError("too many rows in one request", why=why, mend="send several", code="too-many-rows")
+        raise RequestError("too many rows in one request", why=why, mend="send several", code="too-large")
     return rows.rows
 
 
@@ -97,7 +97,7 @@ def take_ids(rows: list[Any]) -> list[str | None] | None:
         else:
             seen.add(given)
     if bad:
-        raise BadRows("prediction ids that cannot be used", tuple(bad))
+        raise BadRows("prediction ids that cannot be used", tuple(bad), mend="give each row its own, or none")
     return ids
 
 
@@ -107,4 +107,4 @@ def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str:
 
 def _too_large() -> RequestError:
     mend = "send fewer rows at a time"
-    return RequestError("the body is too large", why=f"the limit is {MAX_BODY} bytes", mend=mend, code="body-too-large")
+    return RequestError("the body is too large", why=f"the limit is {MAX_BODY} bytes", mend=mend, code="too-large")

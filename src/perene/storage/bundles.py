@@ -47,7 +47,7 @@ class Bundle:
             BundleError: the file is not in the manifest, or not what it says.
         """
         if name not in self.manifest["files"]:
-            raise _refused(self.digest, f"it has no {name}", code="bundle-missing-file")
+            raise _refused(self.digest, f"it has no {name}", code="bundle-missing")
         try:
             content = (self.folder / name).read_bytes()
         except OSError as error:
@@ -220,7 +220,7 @@ def _ensure_exactly(digest: str, folder: Path, names: set[str]) -> None:
         if path.is_file():
             there.add(name)
     if missing := sorted(names - there):
-        raise _refused(digest, f"{missing[0]} is missing", code="bundle-missing-file")
+        raise _refused(digest, f"{missing[0]} is missing", code="bundle-missing")
     if extra := sorted(there - names - {MANIFEST}):
         mend = f"remove {folder / extra[0]}"
         raise _refused(digest, f"{extra[0]} does not belong to it", mend=mend, code="bundle-changed")
@@ -254,7 +254,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _unreadable(digest: str, name: str, error: OSError) -> BundleError:
-    return _refused(digest, f"{name} cannot be read: {error.strerror}", code="bundle-missing-file")
+    return _refused(digest, f"{name} cannot be read: {error.strerror}", code="bundle-missing")
 
 
 def _refused(digest: str, why: str, *, code: str, mend: str = "") -> BundleError:

@@ -165,7 +165,7 @@ def _server_engine(url: sa.URL) -> sa.Engine:
             "PostgreSQL's driver is not installed",
             why=str(error),
             mend='pip install "perene[postgres]"',
-            code="extra-missing",
+            code="package-missing",
         ) from error
     except sa.exc.ArgumentError as error:
         raise _bad_url(str(error)) from error

@@ -32,13 +32,13 @@ _UNREACHABLE = _Meaning(
     "check the setting `database`: its folder (or server) must exist",
 )
 _DAMAGED = _Meaning("database-damaged", "the file {name} is damaged or is no database", "restore it from a backup")
-_DISK = _Meaning("disk", "the disk under the database {name} failed", "look at the disk and the system's log")
+_DISK = _Meaning("disk-failed", "the disk under the database {name} failed", "look at the disk and the system's log")
 _SCHEMA = _Meaning(
     "database-schema",
     "the database {name} has no such table or column",
     "run `perene status`, which brings its schema up to date",
 )
-_FAILED = _Meaning("database", "the database {name} failed", "")
+_FAILED = _Meaning("storage", "the database {name} failed", "see what its log says of this, then try again")
 
 # By the beginning of SQLite's error name or of PostgreSQL's SQLSTATE; the first that fits holds.
 _MEANINGS = (

@@ -267,7 +267,7 @@ def test_what_a_source_raises_is_told_with_its_place(bench):
 
     with pytest.raises(DataError) as raised:
         bench.collect(NOW)
-    assert raised.value.code == "data-source"
+    assert raised.value.code == "source-failed"
     assert raised.value.what == "source() for 2013-01-17 → 2013-01-30 UTC failed"
     assert raised.value.why == "ConnectionError: no route to host"
     assert "test_collect.py:" in raised.value.mend

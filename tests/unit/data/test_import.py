@@ -156,7 +156,7 @@ def test_a_file_with_too_many_bad_rows_is_refused_whole(bench):
 
     with pytest.raises(DataError, match=r"60 of 180 rows of trips\.csv do not fit Trip and its label") as raised:
         bench.bring(bad, NOW)
-    assert raised.value.code == "data-bad-rows"
+    assert raised.value.code == "bad-rows"
     (aside,) = bench.sources.quarantined("trip-late")
     assert (aside.origin, aside.field, aside.rows) == ("import", "miles", 60)
     assert bench.said().is_empty()

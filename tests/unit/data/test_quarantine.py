@@ -83,7 +83,7 @@ def test_more_than_the_declared_share_fails_and_says_nothing(bench):
 
     with pytest.raises(DataError) as raised:
         bench.collect(NOW)
-    assert raised.value.code == "data-bad-rows"
+    assert raised.value.code == "bad-rows"
     assert raised.value.what.startswith("4 of 39 rows of source() for 2013-01-17 → 2013-01-30 UTC do not fit Trip")
     assert raised.value.why == "10.3% are bad; max_bad allows 10.0%"
     assert "miles" in raised.value.seen[0]

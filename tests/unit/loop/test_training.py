@@ -168,26 +168,26 @@ def test_the_commit_is_kept_and_whether_files_differ(open_app) -> None:
 FAILURES = {
     "raises": (
         "def train(x, y):\n    raise RuntimeError('no memory of this')\n",
-        "training-train",
+        "training-failed",
         "no memory of this",
     ),
     "ends its process": ("import os\ndef train(x, y):\n    os.abort()\n", "training-died", "signal 6"),
-    "returns nothing": ("def train(x, y):\n    return None\n", "training", "neither predict"),
+    "returns nothing": ("def train(x, y):\n    return None\n", "training-unusable", "neither predict"),
     "returns a lambda inside": (
         "class Odd:\n    def __init__(self):\n        self.f = lambda x: x\n"
         "    def predict(self, x):\n        return np.zeros(len(x))\ndef train(x, y):\n    return Odd()\n",
-        "training-not-kept",
+        "training-unusable",
         "lambda",
     ),
     "predicts another shape": (
         "class Odd:\n    def predict(self, x):\n        return np.zeros((len(x), 2))\n"
         "def train(x, y):\n    return Odd()\n",
-        "training",
+        "training-unusable",
         "regression",
     ),
     "predicts with an error": (
         "class Odd:\n    def predict(self, x):\n        raise KeyError('gone')\ndef train(x, y):\n    return Odd()\n",
-        "training-model",
+        "training-failed",
         "gone",
     ),
 }
