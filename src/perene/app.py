@@ -166,7 +166,12 @@ class App:
 
     def worker(self, owner: str | None = None) -> Worker:
         """A worker of this project's runs, by a name of its own."""
-        cycle = Cycle(
+        name = owner or f"{socket.gethostname().partition('.')[0]}-{os.getpid()}-{new_id(self.machine())[:13]}"
+        return Worker(self.runs, self.cycle().steps(), owner=name, on_end=self._hear_of_run)
+
+    def cycle(self) -> Cycle:
+        """The steps of a run, with what they work with."""
+        return Cycle(
             shop=Workshop(
                 project=self.project, datasets=self.datasets, models=self.models, bundles=self.bundles,
                 engine=self.engine, scratch=self.project.folder / ".perene" / "work",
@@ -174,8 +179,6 @@ class App:
             lake=self.lake, database=self.database, evaluations=self.evaluations, releases=self.releases,
             alerts=self.alerts, predictor=self.predictor, drained=self.drained, now=self.time.now,
         )  # fmt: skip
-        name = owner or f"{socket.gethostname().partition('.')[0]}-{os.getpid()}-{new_id(self.machine())[:13]}"
-        return Worker(self.runs, cycle.steps(), owner=name, on_end=self._hear_of_run)
 
     @cached_property
     def engine(self) -> LocalEngine:

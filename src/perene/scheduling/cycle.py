@@ -51,6 +51,32 @@ class Cycle:
             "release": self._release,
         }
 
+    def contest(self, model: Model, version: int, *, dataset: int) -> Contest:
+        """Candidate, champion and anchor; one that cannot be loaded is a reason to refuse, not an end of the run."""
+        live, anchor = self.shop.models.champion(model.name), self.releases.anchor(model.name)
+        failures: list[str] = []
+
+        def loaded(number: int | None, who: str) -> Predictor | None:
+            try:
+                return None if number is None else self.predictor(model.name, number)
+            except PereneError as error:
+                failures.append(f"the {who} v{number} cannot be loaded: {error.what}: {error.why}")
+                return None
+
+        champion = loaded(None if live is None else live.version, "champion")
+        stands = loaded(None if live is None or anchor == live.version else anchor, "anchor")
+        failure = "; ".join(failures)
+        return Contest(
+            model=model,
+            dataset=self.shop.datasets.get(model.name, dataset),
+            candidate=self.predictor(model.name, version),
+            champion=champion,
+            champion_version=None if live is None else live.version,
+            anchor=stands,
+            previous=loaded(self.releases.before(model.name), "previous"),  # a reference: it may be gone
+            failure=failure,
+        )
+
     def _collect(self, context: RunContext) -> Mapping[str, object]:
         model = self._model(context)
         if "log" in model.examples:
@@ -80,7 +106,7 @@ class Cycle:
 
     def _validate(self, context: RunContext) -> Mapping[str, object]:
         model = self._model(context)
-        contest = self._contest(
+        contest = self.contest(
             model, _number(context, "train", "version"), dataset=_number(context, "dataset", "version")
         )
         evaluation = validate(
@@ -109,32 +135,6 @@ class Cycle:
         )
         context.outcome = released.outcome
         return {"release": released.release.id, "outcome": released.outcome}
-
-    def _contest(self, model: Model, version: int, *, dataset: int) -> Contest:
-        """Candidate, champion and anchor; one that cannot be loaded is a reason to refuse, not an end of the run."""
-        live, anchor = self.shop.models.champion(model.name), self.releases.anchor(model.name)
-        failures: list[str] = []
-
-        def loaded(number: int | None, who: str) -> Predictor | None:
-            try:
-                return None if number is None else self.predictor(model.name, number)
-            except PereneError as error:
-                failures.append(f"the {who} v{number} cannot be loaded: {error.what}: {error.why}")
-                return None
-
-        champion = loaded(None if live is None else live.version, "champion")
-        stands = loaded(None if live is None or anchor == live.version else anchor, "anchor")
-        failure = "; ".join(failures)
-        return Contest(
-            model=model,
-            dataset=self.shop.datasets.get(model.name, dataset),
-            candidate=self.predictor(model.name, version),
-            champion=champion,
-            champion_version=None if live is None else live.version,
-            anchor=stands,
-            previous=loaded(self.releases.before(model.name), "previous"),  # a reference: it may be gone
-            failure=failure,
-        )
 
     def _model(self, context: RunContext) -> Model:
         models = self.shop.project.models
