@@ -87,7 +87,9 @@ def test_a_path_that_cannot_be_written_is_no_mistake_of_perene(call, lived, endi
 
     assert said.code == 1
     assert said.err == (
-        f"error[file-unusable]: /nowhere/answers.{ending}: No such file or directory\n  mend  check the path and its rights\n"
+        f"error[file-unusable]: /nowhere/answers.{ending}: No such file or directory\n"
+        "  mend  check the path and its rights\n"
+        "  docs  perene docs file-unusable\n"
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perene.errors import DataError
+from perene.errors import SettingsError
 from perene.storage.snapshot import SMALL, imported_packages, snapshot
 
 CODE = {"models/__init__.py": "", "models/late.py": "x = 1\n", "shared.py": "y = 2\n"}
@@ -107,7 +107,7 @@ def test_a_pattern_that_names_nothing_of_the_project_is_refused(project: Path, p
     """The error names the setting and the pattern."""
     write(project.parent, {"out.csv": "x"})
 
-    with pytest.raises(DataError, match=r"bundle\.include"):
+    with pytest.raises(SettingsError, match=r"bundle\.include"):
         taken(project, pattern)
 
 

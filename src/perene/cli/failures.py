@@ -74,7 +74,8 @@ def report_of(error: BaseException) -> Report:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "perene"
         return Report(code="usage", what=error.format_message(), mend=f"{where} --help")
     if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
-        return Report(code="file-unusable", what=_of_file(error), mend="check the path and its rights", traceback=_traceback())
+        mend = "check the path and its rights"
+        return Report(code="file-unusable", what=_of_file(error), mend=mend, traceback=_traceback())
     place = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
     return Report(
         code="unexpected",

@@ -67,7 +67,8 @@ class Server:
 
     def _failed(self, what: str) -> ServingError:
         lines = self._log.read_text(errors="replace").splitlines()[-_SHOWN:]
-        return ServingError(what, why=f"its log is {self._log}", seen=tuple(lines))
+        why = f"its log is {self._log}"
+        return ServingError(what, why=why, seen=tuple(lines), mend="mend what it names, then perene demo")
 
 
 class Client:
@@ -89,7 +90,8 @@ class Client:
         until = time.monotonic() + _PATIENCE_S
         while (serves := self._ask("GET", "/readyz")["serves"].get(model)) != version:
             if time.monotonic() > until:
-                raise ServingError(f"the server does not serve {model} v{version}", why=f"it serves v{serves}")
+                what, why = f"the server does not serve {model} v{version}", f"it serves v{serves}"
+                raise ServingError(what, why=why, mend="see its log, server.log")
             time.sleep(_LOOK_S)
 
     def close(self) -> None:
@@ -107,6 +109,7 @@ class Client:
             raise ServingError(
                 f"the server answered {response.status} to {method} {path}",
                 why=str(answer.get("what", answer)),
+                mend=str(answer.get("mend") or "see its log, server.log"),
                 seen=tuple(str(error) for error in answer.get("errors", ())[:3]),
             )
         return answer

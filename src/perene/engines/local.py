@@ -103,9 +103,8 @@ class LocalEngine:
         assert process.stdout is not None
         while not select.select([process.stdout], [], [], _LOOK_S)[0]:
             if lost is not None and lost.is_set():
-                raise LostLease(
-                    "the run was taken over by another worker, so its task was ended", mend="nothing: the other one goes on"
-                )
+                what = "the run was taken over by another worker, so its task was ended"
+                raise LostLease(what, mend="nothing: the other one goes on")
         line = process.stdout.readline()
         if not line:
             raise PereneError(

@@ -68,8 +68,9 @@ def drain(files: Sequence[JournalFile], logs: Logs) -> Drained:
         except PereneError as error:
             done.failures.append(error)
         except Exception as error:  # noqa: BLE001 - the edge of a step: the file is kept, the failure reported
-            why = f"{type(error).__name__}: {error}"
-            done.failures.append(StorageError(f"the journal {file.path} could not be drained", why=why))
+            what, why = f"the journal {file.path} could not be drained", f"{type(error).__name__}: {error}"
+            mend = "it is kept and tried again; perene doctor says more"
+            done.failures.append(StorageError(what, why=why, mend=mend))
     return done
 
 

@@ -143,7 +143,8 @@ def declared_in(module: object, name: str) -> Model:
         if isinstance(value, Model) and value.name == name:
             value.ensure_sound()
             return value
-    raise TrainingError(f"{getattr(module, '__name__', module)} declares no model {name}", mend="declare it there again")
+    where = getattr(module, "__name__", module)
+    raise TrainingError(f"{where} declares no model {name}", mend="declare it there again, then train it")
 
 
 def probe_content(rows: pl.DataFrame, output: Output) -> bytes:

@@ -124,6 +124,7 @@ def _refuse_test_rows(model: Model, dataset: DatasetVersion, facts: Mapping[str,
         raise TrainingError(
             f"{model.name} learnt from rows of {through}",
             why=f"training rows of dataset v{dataset.version} end before {dataset.trained_until}",
+            mend=f"perene dataset verify {model.name}, then perene train {model.name}",
             code="training-window",
         )
 

@@ -167,8 +167,8 @@ def _bad_cell(frame: pl.DataFrame, row: int, field: Field) -> BadField:
 
 
 def _no_truths(model: Model, bad: Sequence[BadField], *, rows: int, of: int) -> BadRows:
-    are = "row is" if rows == 1 else "rows are"
-    return BadRows(f"{rows} of {of} {are} no ground truth of {model.name}", tuple(bad))
+    what = f"{rows} of {of} {'row is' if rows == 1 else 'rows are'} no ground truth of {model.name}"
+    return BadRows(what, tuple(bad), mend="mend these rows and send all of them again; none was taken")
 
 
 def _lines(

@@ -48,7 +48,7 @@ class Evaluations:
         with self._database.read() as connection:
             found = _read(connection, _evaluation.c.id == id)
         if not found:
-            raise NotFound(f"there is no evaluation {id}")
+            raise NotFound(f"there is no evaluation {id}", mend="perene release list")
         return found[0]
 
     def decisions(self, ids: Iterable[int]) -> dict[int, Decision]:

@@ -156,7 +156,7 @@ def _known(connection: sa.Connection, name: str) -> RegisteredModel:
     raise NotFound(
         f"there is no model {name!r}",
         why=f"the project has {', '.join(names)}" if names else "the project has no models yet",
-        mend=f"did you mean {near[0]!r}?" if near else "",
+        mend=f"did you mean {near[0]!r}?" if near else "perene model list" if names else "perene check",
     )
 
 

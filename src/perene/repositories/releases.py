@@ -51,7 +51,7 @@ class Releases:
             if known:
                 return known[0]
             if version == champion:
-                raise Conflict(f"{model} v{version} is live already")
+                raise Conflict(f"{model} v{version} is live already", mend=f"nothing: perene model show {model}")
             deed = Deed(actor, why, at)
             values = {"kind": "release", "replaces": champion, "run": run, "evaluation": evaluation}
             return ledger.open_(connection, model, version, deed=deed, **values)
@@ -195,7 +195,7 @@ def _target(connection: sa.Connection, model: str, to: int | None) -> int:
         why = "none was live before it that was not rolled back from" if periods else "none was ever live"
         raise NotAllowed(f"{model} has no version to go back to", why=why, mend=f"perene model history {model}")
     if periods and target == periods[-1].version:
-        raise Conflict(f"{model} v{target} is live already")
+        raise Conflict(f"{model} v{target} is live already", mend=f"name another one: perene model history {model}")
     if target not in {period.version for period in periods}:
         models.version_of(connection, model, target)
         raise NotAllowed(

@@ -92,7 +92,8 @@ class Runs:
             this = (_step.c.run == run.id) & (_step.c.name == name)
             known = connection.scalar(sa.select(_step.c.state).where(this))
             if known == RunState.SUCCEEDED.value:
-                raise Conflict(f"the step {name} of run {run.id} has its result already")
+                what = f"the step {name} of run {run.id} has its result already"
+                raise Conflict(what, mend=f"perene run show {run.id}")
             if known is None:
                 connection.execute(_step.insert().values(run=run.id, name=name, **begun))
             else:
@@ -109,7 +110,8 @@ class Runs:
             done = {"state": RunState.SUCCEEDED.value, "ended_at": now, "result": dict(result)}
             mine = _open_step(run.id, name) & (_step.c.attempt == run.attempt)
             if not connection.execute(_step.update().where(mine).values(**done)).rowcount:
-                raise Conflict(f"the step {name} of run {run.id} is not at work")
+                what = f"the step {name} of run {run.id} is not at work"
+                raise Conflict(what, mend=f"perene run show {run.id}")
 
     def succeed(self, run: Run) -> Run:
         """Record that every step is done. Raises LostLease."""
@@ -136,7 +138,8 @@ class Runs:
             connection.scalar(sa.select(_run.c.id).where(_run.c.id == id).with_for_update())
             run = _one(connection, id)
             if run.state.value not in _OPEN:
-                raise NotAllowed(f"run {id} cannot be cancelled", why=f"it has ended: {run.state.value}")
+                what, why = f"run {id} cannot be cancelled", f"it has ended: {run.state.value}"
+                raise NotAllowed(what, why=why, mend=f"perene run show {id}")
             off = {"state": RunState.CANCELLED.value, "outcome": "cancelled"}
             connection.execute(_run.update().where(_run.c.id == id).values(**off))
             _leave_step(connection, id, state=RunState.CANCELLED, at=self._machine())
@@ -223,7 +226,8 @@ def _update(connection: sa.Connection, run: Run, **values: object) -> None:
 def _lost(connection: sa.Connection, run: Run) -> LostLease:
     now = _one(connection, run.id)
     why = f"it is {now.state.value}" + (f", attempt {now.attempt} by {now.owner}" if now.owner else "")
-    return LostLease(f"run {run.id} is not attempt {run.attempt} of {run.owner} any more", why=why)
+    what = f"run {run.id} is not attempt {run.attempt} of {run.owner} any more"
+    return LostLease(what, why=why, mend=f"nothing, if another worker has it: perene run show {run.id}")
 
 
 def _open_step(run: int, name: str | None = None) -> sa.ColumnElement[bool]:

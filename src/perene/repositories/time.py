@@ -77,7 +77,11 @@ class ProjectTime:
         with self._database.write() as connection:
             anchor = _read(connection)
             if anchor is None:
-                raise NotAllowed("real time cannot be moved on", why="no replay was started in this project")
+                raise NotAllowed(
+                    "real time cannot be moved on",
+                    why="no replay was started in this project",
+                    mend="start a replay in a new project",
+                )
             machine_now = self._machine()
             _refuse_back(to, _shown(anchor, machine_now))
             self._set(connection, Anchor(project=to, machine=machine_now, speed=0.0))
@@ -139,4 +143,5 @@ def _refuse_back(to: datetime, now: datetime) -> None:
         raise NotAllowed(
             f"project time cannot go back to {to:%Y-%m-%d %H:%M:%S} UTC",
             why=f"it is {now:%Y-%m-%d %H:%M:%S} UTC already",
+            mend="name a later time, or start the replay in a new project",
         )

@@ -107,5 +107,6 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         mend = "stop what listens there, or choose another with serve.port or --port"
-        raise ServingError(f"port {port} of {host} cannot be used", why=str(error), mend=mend, code="port-unusable") from error
+        what = f"port {port} of {host} cannot be used"
+        raise ServingError(what, why=str(error), mend=mend, code="port-unusable") from error
     return listener

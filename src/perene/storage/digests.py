@@ -116,7 +116,8 @@ def _value_text(values: pl.Series) -> tuple[str, pl.Series]:
         case dtype if dtype.is_integer():
             return "i", values.cast(pl.String)
         case dtype:
-            raise StorageError(f"a column of type {dtype} has no digest", why=f"the column is {values.name}")
+            what, why = f"a column of type {dtype} has no digest", f"the column is {values.name}"
+            raise StorageError(what, why=why, mend="give its field another type")
 
 
 def _bits(values: pl.Series) -> pl.Series:

@@ -120,7 +120,8 @@ def conform(frame: pl.DataFrame, columns: Columns, *, more: Sequence[str] = ()) 
     try:
         return frame.select(*present, *(name for name in more if name in frame.columns))
     except pl.exceptions.PolarsError as error:
-        raise StorageError("a frame does not fit its log", why=str(error).splitlines()[0]) from error
+        why, mend = str(error).splitlines()[0], "give each column its type: these are of the model's Row and label"
+        raise StorageError("a frame does not fit its log", why=why, mend=mend) from error
 
 
 def conform_lazily(lazy: pl.LazyFrame, columns: Columns) -> pl.LazyFrame:

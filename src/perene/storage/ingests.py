@@ -64,7 +64,7 @@ class Ingests:
             # Writers of a model take turns here, also where the database would let them write side by side.
             turn = sa.select(models.c.name).where(models.c.name == model).with_for_update()
             if connection.scalar(turn) is None:
-                raise NotFound(f"the model {model} is not registered")
+                raise NotFound(f"the model {model} is not registered", mend="perene status registers what is declared")
             known = connection.execute(sa.select(ingest).where(_of(model, log), ingest.c.source == source)).first()
             if known is not None:
                 return _read(known)

@@ -73,7 +73,8 @@ class Lake:
         """
         log = Log(log)
         if frame["day"].null_count():
-            raise StorageError(f"a row for {log} of {model} has no day", why="a row without it cannot be found again")
+            what, why = f"a row for {log} of {model} has no day", "a row without it cannot be found again"
+            raise StorageError(what, why=why, mend="give each row the time of its event")
         for _ in range(_TRIES):
             ingest = self.ingests.begin(model, log, source, fence=fence)
             if ingest.state == COMMITTED:
@@ -202,7 +203,8 @@ class Lake:
                 properties = CommitProperties(app_transactions=[transaction])
                 write_deltalake(table, rows, mode="append", schema_mode="merge", commit_properties=properties)
                 return True
-        raise StorageError(f"{log} of {model} could not be appended to: others were quicker {_TRIES} times")
+        what = f"{log} of {model} could not be appended to: others were quicker {_TRIES} times"
+        raise StorageError(what, mend="run it again")
 
     def _merge(self, model: str, log: Log, days: list[date]) -> bool:
         """Rewrite those days that are still crowded; False when anything else was committed meanwhile.

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
-from perene.errors import DataError
+from perene.errors import Mistake, SettingsError
 from perene.records.identity import digest_of
 from perene.storage.hashing import sha256_of
 
@@ -45,7 +45,7 @@ def snapshot(project: Path, include: Sequence[str], to: Path) -> str:
         The digest of the code: of the paths and contents of all files.
 
     Raises:
-        DataError: a pattern of ``include`` matches nothing, or leads out of the project.
+        SettingsError: a pattern of ``include`` matches nothing, or leads out of the project.
     """
     files = {path.relative_to(project).as_posix(): path for path in _files(project)}
     for pattern in include:
@@ -292,13 +292,18 @@ def _is_data(path: Path, project: Path) -> bool:
 def _included(project: Path, pattern: str) -> list[Path]:
     named = Path(pattern).parts
     if Path(pattern).is_absolute() or ".." in named:
-        raise DataError(f"bundle.include names {pattern!r}", why="it leads out of the project")
+        raise _bad_pattern(pattern, "leads out of the project")
     found = list(project.glob(pattern)) if named else []
     found += [inner for path in found if path.is_dir() for inner in path.rglob("*")]
     files = [path for path in found if path.is_file() and not _is_kept_out(path, project, named)]
     if not files:
-        raise DataError(f"bundle.include names {pattern!r}", why="it matches no file", mend="correct perene.toml")
+        raise _bad_pattern(pattern, "matches no file")
     return files
+
+
+def _bad_pattern(pattern: str, what: str) -> SettingsError:
+    mistake = Mistake(where="bundle.include", what=f"{pattern!r} {what}")
+    return SettingsError("perene.toml is not right", (mistake,), mend="correct bundle.include, then train again")
 
 
 def _is_kept_out(path: Path, project: Path, named: Sequence[str]) -> bool:
