@@ -20,7 +20,7 @@ def shown(error: BaseException, **options) -> str:
 
 
 def test_an_error_is_shown_as_what_why_seen_mend():
-    """An error has its code and its four parts, each on its line; what spans lines is indented."""
+    """An error has its code, its four parts and its page, each on its line; what spans lines is indented."""
     error = errors.DataError(
         "the dataset could not be built",
         why="flights() returned 0 rows",
@@ -36,6 +36,7 @@ def test_an_error_is_shown_as_what_why_seen_mend():
         "        before: 840 a day\n"
         "  mend  check the source, then\n"
         "        perene train late\n"
+        "  docs  perene docs data-empty\n"
     )
 
 

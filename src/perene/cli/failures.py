@@ -31,7 +31,7 @@ def exit_code(error: BaseException) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """An error as people read it: what happened, why, what was seen, how to mend it.
+    """An error as people read it: what happened, why, what was seen, how to mend it, and where more is said of it.
 
     ``traceback`` is for those who mend perene, and empty unless PERENE_DEBUG is set.
     """
@@ -53,7 +53,8 @@ class Report:
             return
         coloured = colour and is_coloured(stream)
         stream.write(f"{paint(f'error[{self.code}]', 'bad', coloured=coloured)}: {self.what}\n")
-        for name, texts in (("why", [self.why]), ("seen", self.seen), ("mend", [self.mend])):
+        parts = (("why", [self.why]), ("seen", self.seen), ("mend", [self.mend]), ("docs", [f"perene docs {self.code}"]))
+        for name, texts in parts:
             lines = [line for text in texts for part in text.splitlines() for line in _fitting(part, stream)]
             for label, line in zip([name, *[""] * len(lines)], lines, strict=False):
                 stream.write(f"  {paint(f'{label:4}', 'faint', coloured=coloured)}  {line}\n".rstrip() + "\n")

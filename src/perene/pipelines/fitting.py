@@ -92,4 +92,4 @@ def _explained(model: Model, part: str, deed: Callable[[], Any]) -> Any:
             why=f"{type(error).__name__}: {error}",
             seen=tuple(shown),
             mend=f"mend {shown[-1].partition(' ')[0] if shown else model.line}, then perene train {model.name}",
-                    ) from error
+        ) from error

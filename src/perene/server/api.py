@@ -125,5 +125,6 @@ async def _refuse(request: Request, error: Exception) -> Response:
 async def _refuse_route(request: Request, error: HTTPException) -> Response:
     path = request.url.path
     if error.status_code == 405:
-        return await _refuse(request, RequestError(f"{path} is not asked so", mend="use another method", code="method-not-allowed"))
+        what, mend = f"{path} is not asked so", "use the method that the API has for it"
+        return await _refuse(request, RequestError(what, mend=mend, code="method-not-allowed"))
     return await _refuse(request, NotFound(f"there is nothing at {path}", mend="see GET /v1/models"))
