@@ -24,6 +24,7 @@ from perene.definition.project import Project, load_project
 from perene.definition.spelling import did_you_mean
 from perene.engines.local import LocalEngine
 from perene.errors import DataError, DeclarationError, NotFound, PereneError
+from perene.monitoring.freshness import freshness_of
 from perene.monitoring.status import statuses
 from perene.monitoring.watch import watch_freshness
 from perene.pipelines.data import import_examples
@@ -39,7 +40,7 @@ from perene.records.identity import new_id
 from perene.records.model import ModelVersion, RegisteredModel
 from perene.records.release import Release, ReleaseState
 from perene.records.run import Run, RunState
-from perene.records.status import ModelStatus
+from perene.records.status import Freshness, ModelStatus
 from perene.repositories.alerts import Alerts
 from perene.repositories.audits import Audits
 from perene.repositories.datasets import Datasets
@@ -133,6 +134,7 @@ class App:
             raise NotFound(
                 f"there is no model {name!r}{did_you_mean(name, self.project.models)}",
                 why=f"models of this project: {names}",
+                mend="perene model list",
             )
         return self.project.models[name]
 
@@ -287,6 +289,10 @@ class App:
         """The version that a rollback would make live. Raises NotAllowed when there is none."""
         self.model(name)
         return self.models.version(name, self.releases.rollback_target(name, to))
+
+    def freshness(self, version: ModelVersion) -> Freshness:
+        """How fresh its model is, or would be, while this version is live."""
+        return freshness_of(self.model(version.model), version, self.time.now())
 
     def hold(self, name: str, *, actor: str, why: str) -> RegisteredModel:
         """Stop automatic releases of a model; it goes on training."""

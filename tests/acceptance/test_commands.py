@@ -148,10 +148,10 @@ def test_predictions_are_listed_with_their_truth(call, lived) -> None:
     """The newest predictions come with key, event, answer, version, and the truth where it is known."""
     lines = call(lived, "prediction", "list", MODEL, "--json").data
 
-    assert {line["key"]: line["truth"] and line["truth"]["label"] for line in lines} == {
-        "[0]": None,
-        "[1]": 0.5,
-        "[2]": 0.5,
+    assert {line["key"]["number"]: line["truth"] and line["truth"]["label"] for line in lines} == {
+        0: None,
+        1: 0.5,
+        2: 0.5,
     }
     assert {line["model_version"] for line in lines} == {2}
     assert [line["predicted_at"] for line in lines] == sorted((line["predicted_at"] for line in lines), reverse=True)
@@ -173,7 +173,7 @@ def test_predictions_are_listed_by_event_time(call, lived) -> None:
 
 def test_a_trace_tells_the_whole_way(call, lived) -> None:
     """prediction show has request, features, model, answer and truth; --json has them exact."""
-    line = next(p for p in call(lived, "prediction", "list", MODEL, "--json").data if p["key"] == "[1]")
+    line = next(p for p in call(lived, "prediction", "list", MODEL, "--json").data if p["key"] == {"number": 1})
 
     said = call(lived, "prediction", "show", line["prediction_id"])
     trace = call(lived, "prediction", "show", line["prediction_id"], "--json").data
@@ -226,13 +226,13 @@ def test_train_tells_each_step_and_the_verdict(call, tiny) -> None:
     ],
 )
 def test_a_candidate_that_is_not_released_is_no_failure(call, tiny, change, outcome, said) -> None:
-    """The exit code is 0 whatever became of the candidate; --check gives 3 for a worse one only."""
+    """The exit code is 0 whatever became of the candidate; --check gives 3 for a worse one, 8 for one that waits."""
     prepare(call, tiny, **change)
 
     first, second = call(tiny, "train", MODEL, "--json"), call(tiny, "train", MODEL, "--check")
 
     assert (first.code, first.data["run"]["outcome"]) == (0, outcome)
-    assert second.code == (3 if outcome == "worse" else 0)
+    assert second.code == (3 if outcome == "worse" else 8)
     assert dict(line.split("\t") for line in second.lines)["outcome"].endswith(said.replace("v2", "v3"))
 
 

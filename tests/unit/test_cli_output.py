@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from perene.cli.output import Column, Mode, Output
-from perene.cli.plain import plain_data
 from perene.cli.terminal import cut, is_coloured, one_line, width_of
 from perene.cli.words import ago, between, size, span, state
+from perene.records.plain import plain_data
 
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 

@@ -194,11 +194,11 @@ def test_slices_come_back_as_names(back, names):
     ("kind", "back", "what"),
     [
         ("features", ROWS.head(2), "returned 2 values for 3 rows"),
-        ("features", {"a": 1}, "returned dict is not a frame"),
+        ("features", {"a": 1}, "returned dict, which is not a frame"),
         ("metric", np.ones(2), "returned 2 values for 3 rows"),
-        ("metric", 0.5, "returned float holds no values"),
+        ("metric", 0.5, "returned float, which holds no values"),
         ("slice", ["a"], "returned 1 values for 3 rows"),
-        ("post", None, "returned NoneType holds no values"),
+        ("post", None, "returned NoneType, which holds no values"),
     ],
 )
 def test_wrong_returns_name_the_hook_and_its_line(kind, back, what):

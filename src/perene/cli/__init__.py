@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: the door at which every error is shown.
 
     0 is success, 1 a failed operation, 2 wrong usage or settings, 3 a negative verdict that was asked for,
-    4 not allowed, 5 not found, 8 still pending, 130 interrupted.
+    4 not allowed, 5 not found, 8 still pending, 124 out of time, 130 interrupted.
     """
     asked = list(sys.argv[1:] if arguments is None else arguments)
     if "_PERENE_COMPLETE" in os.environ:

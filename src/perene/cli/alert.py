@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from perene.cli.door import Door
-from perene.cli.options import limit_option, model_if_given
+from perene.cli.options import alert_argument, limit_option, model_if_given
 from perene.cli.output import Column
 from perene.cli.verbs import Noun, Verb
-from perene.cli.words import ago, state, tone_of
+from perene.cli.words import ago, counted, instant, state, tone_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -41,13 +41,41 @@ def list_alerts(door: Door, model: str | None, resolved: bool, limit: int) -> No
     app = door.app()
     if model is not None:
         app.models.get(model)
-    alerts = app.alerts.list(state=None if resolved else "firing", model=model, limit=limit)
+    alerts = app.alerts.list(state=None if resolved else "firing", model=model, limit=limit + 1)
     door.out.table(
-        "alert.list", alerts, columns=_columns(app.time.now()), id_of=lambda a: a.id, empty="● nothing is firing"
-    )
-    for alert in alerts:
-        if alert.state == "firing" and alert.mend:
-            door.out.next(f"{alert.mend}   ({alert.model or 'project'}, {alert.rule})")
+        "alert.list", alerts, columns=_columns(app.time.now()), id_of=lambda a: a.id, empty="● nothing is firing",
+        limit=limit,
+    )  # fmt: skip
+    door.out.next(*(f"perene alert show {alert.id}" for alert in alerts[:1]))
+
+
+@command.command(
+    "show",
+    cls=Verb,
+    examples="""
+      perene alert show 3
+      perene alert show 3 --json
+    """,
+)
+@alert_argument
+@click.pass_obj
+def show_alert(door: Door, number: int) -> None:
+    """Show an alert: what is wrong, since when, why, and what mends it."""
+    alert = door.app().alerts.get(number)
+    fields: list[tuple[str, object]] = [
+        ("alert", alert.id),
+        ("state", state(alert.state)),
+        ("model", alert.model or "the whole project"),
+        ("rule", f"{alert.rule}, {alert.severity}"),
+        ("what", alert.what),
+        ("why", alert.why or "-"),
+        ("mend", alert.mend or "-"),
+        ("first", instant(alert.first_at)),
+        ("last", f"{instant(alert.last_at)}, {counted(alert.count, 'time')} in all"),
+        *([("resolved", instant(alert.resolved_at))] if alert.resolved_at else []),
+    ]
+    door.out.record("alert", alert, fields, id=alert.id)
+    door.out.next(f"perene status {alert.model}" if alert.model else "perene status")
 
 
 def _columns(now: datetime) -> list[Column[Alert]]:

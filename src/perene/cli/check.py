@@ -54,9 +54,14 @@ def _columns() -> list[Column[Model]]:
         Column(title="predicts", value=lambda m: f"{m.label.name} ({m.label.task})"),
         Column(title="fields", value=lambda m: len(m.schema.fields), right=True, spare=3),
         Column(title="examples", value=lambda m: m.examples, spare=2),
-        Column(title="train on", value=lambda m: show_duration(m.train_on), right=True),
-        Column(title="test on", value=lambda m: show_duration(m.test_on), right=True),
-        Column(title="every", value=lambda m: "-" if m.every is None else show_duration(m.every), right=True),
+        Column(title="train on", value=lambda m: m.train_on, text=lambda m: show_duration(m.train_on), right=True),
+        Column(title="test on", value=lambda m: m.test_on, text=lambda m: show_duration(m.test_on), right=True),
+        Column(
+            title="every",
+            value=lambda m: m.every,
+            text=lambda m: show_duration(m.every) if m.every else "-",
+            right=True,
+        ),
         Column(title="gate", value=lambda m: m.gate_metric.name, spare=1),
         Column(title="release", value=lambda m: m.release),
     ]

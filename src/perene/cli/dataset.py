@@ -8,7 +8,16 @@ import click
 
 from perene.cli.door import Door
 from perene.cli.failures import NEGATIVE
-from perene.cli.options import file_argument, format_option, limit_option, model_argument, model_if_given
+from perene.cli.naming import model_and_version
+from perene.cli.options import (
+    dataset_version_option,
+    file_argument,
+    format_option,
+    limit_option,
+    model_argument,
+    model_if_given,
+    version_of_model,
+)
 from perene.cli.output import Column
 from perene.cli.steps import changes_of
 from perene.cli.verbs import Noun, Verb
@@ -18,9 +27,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from perene.records.dataset import DatasetVersion
-
-_DATASET = click.argument("model", metavar="MODEL[@V]")
-_VERSION = click.option("--version", "wanted", type=int, metavar="V", help="The version (default: the newest).")
 
 
 @click.group("dataset", cls=Noun)
@@ -44,13 +50,14 @@ def list_datasets(door: Door, model: str | None, limit: int) -> None:
     app = door.app()
     if model is not None:
         app.models.get(model)
-    versions = app.datasets.list(model, limit=limit)
+    versions = app.datasets.list(model, limit=limit + 1)
     door.out.table(
         "dataset.list",
         versions,
         columns=_columns(app.time.now()),
         id_of=lambda d: f"{d.model}@{d.version}",
         empty="no dataset versions yet: perene train MODEL makes one",
+        limit=limit,
     )
 
 
@@ -62,8 +69,8 @@ def list_datasets(door: Door, model: str | None, limit: int) -> None:
       perene dataset show late-arrival@3 --json
     """,
 )
-@_DATASET
-@_VERSION
+@version_of_model
+@dataset_version_option
 @click.pass_obj
 def show_dataset(door: Door, model: str, wanted: int | None) -> None:
     """Show a dataset version: its windows, counts, changes and digest."""
@@ -98,8 +105,8 @@ def show_dataset(door: Door, model: str, wanted: int | None) -> None:
       perene dataset verify late-arrival --version 3
     """,
 )
-@_DATASET
-@_VERSION
+@version_of_model
+@dataset_version_option
 @click.pass_context
 def verify_dataset(context: click.Context, model: str, wanted: int | None) -> None:
     """Read a dataset version again and compare its digest with the one it was made with.
@@ -152,12 +159,7 @@ def import_examples(door: Door, model: str, file: str, format: str | None) -> No
 def _found(door: Door, model: str, wanted: int | None) -> DatasetVersion:
     from perene.errors import NotFound
 
-    model, _, after = model.partition("@")
-    if after:
-        number = after.removeprefix("v")
-        if not number.isdecimal() or wanted not in (None, int(number)):
-            raise click.BadParameter(f"{model}@{after} names no version, or another than --version", param_hint="MODEL")
-        wanted = int(number)
+    model, wanted = model_and_version(model, wanted)
     app = door.app()
     app.models.get(model)
     found = app.datasets.latest(model) if wanted is None else app.datasets.get(model, wanted)

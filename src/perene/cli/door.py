@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 class Door:
     """One call of the command line. The project is loaded, and its stores are opened, when a command first asks."""
 
-    def __init__(self, output: Output, *, project: str | None = None, environment: str | None = None) -> None:
+    def __init__(
+        self, output: Output, *, project: str | None = None, environment: str | None = None, no_colour: bool = False
+    ) -> None:
         self.out = output
+        self.no_colour = no_colour
         self.environment = environment
         self._project = project
         self._app: App | None = None
@@ -26,10 +29,9 @@ class Door:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Door:
         """The door that the common options describe."""
-        output = output_for(
-            json=options.get("json", False), ids=options.get("ids", False), no_colour=options.get("no_color", False)
-        )
-        return cls(output, project=options.get("project"), environment=options.get("environment"))
+        no_colour = bool(options.get("no_color"))
+        output = output_for(json=bool(options.get("json")), ids=bool(options.get("ids")), no_colour=no_colour)
+        return cls(output, project=options.get("project"), environment=options.get("environment"), no_colour=no_colour)
 
     @property
     def actor(self) -> str:

@@ -12,20 +12,22 @@ import click
 
 from perene import errors
 from perene.cli.terminal import columns_of_terminal, folded, is_coloured, is_terminal, paint
+from perene.cli.timeouts import StillAtWork
 
-FAILED, USAGE, NEGATIVE, FORBIDDEN, MISSING, PENDING, INTERRUPTED = 1, 2, 3, 4, 5, 8, 130
+FAILED, USAGE, NEGATIVE, FORBIDDEN, MISSING, PENDING, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 5, 8, 124, 130
 
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (errors.DeclarationError, USAGE),
     (errors.SettingsError, USAGE),
     (errors.NotAllowed, FORBIDDEN),
     (errors.NotFound, MISSING),
+    (StillAtWork, TIMED_OUT),
     (click.UsageError, USAGE),
 )
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code of an error: 2 usage and configuration, 4 not allowed, 5 not found, else 1."""
+    """The exit code of an error: 2 usage and configuration, 4 not allowed, 5 not found, 124 out of time, else 1."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
 
 
@@ -33,7 +35,8 @@ def exit_code(error: BaseException) -> int:
 class Report:
     """An error as people read it: what happened, why, what was seen, how to mend it, and where more is said of it.
 
-    ``traceback`` is for those who mend perene, and empty unless PERENE_DEBUG is set.
+    ``rows`` are all bad fields of bad rows, for machines: ``seen`` has the first of them. ``traceback`` is for those
+    who mend perene, and empty unless PERENE_DEBUG is set.
     """
 
     code: str
@@ -41,6 +44,7 @@ class Report:
     why: str = ""
     seen: tuple[str, ...] = ()
     mend: str = ""
+    rows: tuple[errors.BadField, ...] = ()
     traceback: str = ""
 
     def show(self, stream: TextIO, *, as_json: bool = False, colour: bool = True) -> None:
@@ -48,7 +52,7 @@ class Report:
         if as_json:
             import json
 
-            data = {name: value for name, value in asdict(self).items() if name != "traceback" or value}
+            data = {name: value for name, value in asdict(self).items() if name not in ("rows", "traceback") or value}
             stream.write(json.dumps({"kind": "error", "v": 1, "data": data}, ensure_ascii=False) + "\n")
             return
         coloured = colour and is_coloured(stream)
@@ -68,9 +72,11 @@ def _fitting(line: str, stream: TextIO) -> list[str]:
 def report_of(error: BaseException) -> Report:
     """What to show of an error: ours in its own words, click's as usage, a path's as the user's, any other as a bug."""
     if isinstance(error, errors.PereneError):
+        rows = error.fields if isinstance(error, errors.BadRows) else ()
         return Report(
-            code=error.code, what=error.what, why=error.why, seen=error.seen, mend=error.mend, traceback=_traceback()
-        )
+            code=error.code, what=error.what, why=error.why, seen=error.seen, mend=error.mend, rows=rows,
+            traceback=_traceback(),
+        )  # fmt: skip
     if isinstance(error, click.ClickException):
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "perene"
         return Report(code="usage", what=error.format_message(), mend=f"{where} --help")

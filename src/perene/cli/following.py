@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from perene.cli.steps import made_by, took
-from perene.cli.terminal import cut, is_coloured, is_terminal, paint
+from perene.cli.terminal import can_rewrite, cut, is_terminal, paint
 from perene.cli.words import state, tone_of
 from perene.errors import StorageError
 
@@ -72,14 +72,14 @@ class _Telling:
                 self._ended.add(step.name)
                 self._say(step, end="\n")
         at_work = [step for step in run.steps if step.ended_at is None]
-        if at_work and is_terminal(self._out.err) and self._works != at_work[-1].name:
+        if at_work and can_rewrite(self._out.err) and self._works != at_work[-1].name:
             self._say(at_work[-1], end="")
 
     def _say(self, step: Step, *, end: str) -> None:
         err = self._out.err
         lead = "\r\x1b[K" if self._works else ""
         self._works = "" if end else step.name
-        word = paint(f"{state(step.state):12}", tone_of(step.state), coloured=is_coloured(err) and self._out.coloured)
+        word = paint(f"{state(step.state):12}", tone_of(step.state), coloured=self._out.err_coloured)
         made = made_by(step)
         if is_terminal(err):
             made = cut(made, max(self._out.width - _BEFORE, 20))

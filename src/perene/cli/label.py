@@ -32,7 +32,8 @@ def import_labels(door: Door, model: str, file: str, format: str | None, source:
     """Bring in ground truth: by prediction_id, or by key and event time.
 
     A row has the label under its name, and when it was known (now, if it does not say). An empty label takes back what
-    was said before. A later row corrects an earlier one.
+    was said before. A later row corrects an earlier one of the same kind: what names a prediction always wins over what
+    names its key and time, however late that comes.
     """
     import polars as pl
 

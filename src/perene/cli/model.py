@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from perene.cli.door import Door
-from perene.cli.options import limit_option, model_argument, why_option
+from perene.cli.naming import model_and_version
+from perene.cli.options import limit_option, model_argument, version_of_model, version_option, why_option
 from perene.cli.output import Column
 from perene.cli.verbs import Noun, Verb
 from perene.cli.words import counted, instant, size, span, version
@@ -55,15 +56,16 @@ def list_models(door: Door) -> None:
     cls=Verb,
     examples="""
       perene model show late-arrival
-      perene model show late-arrival --version 3
+      perene model show late-arrival@3
       perene model show late-arrival --json        with its declaration
     """,
 )
-@model_argument
-@click.option("--version", "wanted", type=int, metavar="V", help="The version to show (default: the live one).")
+@version_of_model
+@version_option
 @click.pass_obj
 def show_model(door: Door, model: str, wanted: int | None) -> None:
     """Show a model, and the version that is live or asked for."""
+    model, wanted = model_and_version(model, wanted)
     app = door.app()
     found = app.models.get(model)
     live = app.models.champion(model) if wanted is None else app.models.version(model, wanted)
@@ -74,7 +76,8 @@ def show_model(door: Door, model: str, wanted: int | None) -> None:
         *(_of_version(live) if live else []),
         ("versions", ", ".join(version(v.version) for v in app.models.versions(model, limit=10)) or "none yet"),
     ]
-    door.out.record("model", {"model": found, "version": live}, fields, id=found.name)
+    named = f"{found.name}@{live.version}" if live else found.name
+    door.out.record("model", {"model": found, "version": live}, fields, id=named)
     door.out.next(f"perene model history {model}" if live else f"perene train {model}")
 
 
@@ -84,6 +87,7 @@ def show_model(door: Door, model: str, wanted: int | None) -> None:
     examples="""
       perene model history late-arrival
       perene model history late-arrival --limit 100 --json
+      perene model history late-arrival -q        the version in each line
     """,
 )
 @model_argument
@@ -97,12 +101,16 @@ def show_history(door: Door, model: str, limit: int) -> None:
         Column(title="at", value=lambda e: e.at, text=lambda e: instant(e.at)),
         Column(title="version", value=lambda e: e.version, text=lambda e: version(e.version)),
         Column(title="what", value=lambda e: e.what),
-        Column(title="by", value=lambda e: e.actor),
+        Column(title="by", value=lambda e: e.actor, spare=1),
         Column(title="why", value=lambda e: e.why),
     ]
-    events = _events(app, model)[:limit]
     door.out.table(
-        "model.history", events, columns=columns, id_of=lambda e: e.at, empty=f"nothing yet: perene train {model}"
+        "model.history",
+        _events(app, model),
+        columns=columns,
+        id_of=lambda e: model if e.version is None else f"{model}@{e.version}",
+        empty=f"nothing yet: perene train {model}",
+        limit=limit,
     )
 
 

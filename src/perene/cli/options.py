@@ -4,8 +4,25 @@ from __future__ import annotations
 
 import click
 
-model_argument = click.argument("model")
-model_if_given = click.argument("model", required=False)
+from perene.cli.completing import alerts, datasets, models, releases, runs, versions
+
+model_argument = click.argument("model", shell_complete=models)
+model_if_given = click.argument("model", required=False, shell_complete=models)
+version_of_model = click.argument("model", metavar="MODEL[@V]", shell_complete=models)
+version_option = click.option(
+    "--version",
+    "wanted",
+    type=int,
+    metavar="V",
+    shell_complete=versions,
+    help="The version to show (default: the live one).",
+)
+dataset_version_option = click.option(
+    "--version", "wanted", type=int, metavar="V", shell_complete=datasets, help="The version (default: the newest)."
+)
+release_argument = click.argument("number", metavar="N", type=int, shell_complete=releases)
+run_argument = click.argument("number", metavar="ID", type=int, shell_complete=runs)
+alert_argument = click.argument("number", metavar="ID", type=int, shell_complete=alerts)
 limit_option = click.option(
     "--limit", type=click.IntRange(min=1), default=20, metavar="N", help="Show at most N, newest first (default 20)."
 )

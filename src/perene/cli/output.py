@@ -49,7 +49,8 @@ class Output:
     mode: Mode
     out: TextIO
     err: TextIO
-    coloured: bool = False
+    coloured: bool = False  # stdout
+    err_coloured: bool = False
     width: int = 80
 
     def table(
@@ -60,12 +61,25 @@ class Output:
         columns: Sequence[Column[T]],
         id_of: Callable[[T], object],
         empty: str = "",
-        data: object = None,
+        data: Sequence[object] | None = None,
+        limit: int | None = None,
     ) -> None:
-        """A list. ``empty`` says to people why there is nothing; ``data`` stands for the rows in JSON."""
+        """A list. ``empty`` says to people why there is nothing; ``data`` stands for the rows in JSON.
+
+        Rows beyond ``limit`` are not shown, and that there are some is said: give it one more than the limit.
+        """
+        shown, rows = rows, rows[:limit]
+        is_cut = len(shown) > len(rows)
+        if self.mode is Mode.JSON:
+            told = rows if data is None else data[:limit]
+            self._json(kind, told, **({"more": True} if is_cut else {}))
+            return
+        self._table(rows, columns, id_of, empty)
+        if is_cut:
+            self.note(f"… and more: --limit {2 * len(rows)} shows twice as many")
+
+    def _table(self, rows: Sequence[T], columns: Sequence[Column[T]], id_of: Callable[[T], object], empty: str) -> None:
         match self.mode:
-            case Mode.JSON:
-                self._json(kind, rows if data is None else data)
             case Mode.IDS:
                 self._lines(str(id_of(row)) for row in rows)
             case Mode.TSV:
@@ -73,7 +87,7 @@ class Output:
                 self._lines("\t".join(_exact(column.value(row)) for column in columns) for row in rows)
             case Mode.HUMAN if not rows:
                 self._lines([empty] if empty else [])
-            case Mode.HUMAN:
+            case _:
                 self._lines(self._aligned(rows, columns))
 
     def record(self, kind: str, data: object, fields: Sequence[tuple[str, object]], *, id: object) -> None:
@@ -110,7 +124,7 @@ class Output:
     def next(self, *commands: str) -> None:
         """What to do next, for people."""
         if self.mode is Mode.HUMAN and is_terminal(self.err):
-            lead = paint("next", "faint", coloured=is_coloured(self.err) and self.coloured)
+            lead = paint("next", "faint", coloured=self.err_coloured)
             self.err.writelines(f"{lead if i == 0 else '    '}  {command}\n" for i, command in enumerate(commands))
 
     def note(self, text: str) -> None:
@@ -148,12 +162,12 @@ class Output:
                 return columns, cells
             columns = [column for column in columns if column.spare < spare]
 
-    def _json(self, kind: str, data: object) -> None:
+    def _json(self, kind: str, data: object, **beside: bool) -> None:
         import json
 
-        from perene.cli.plain import plain_data
+        from perene.records.plain import plain_data
 
-        self._lines([json.dumps({"kind": kind, "v": 1, "data": plain_data(data)}, ensure_ascii=False)])
+        self._lines([json.dumps({"kind": kind, "v": 1, "data": plain_data(data), **beside}, ensure_ascii=False)])
 
     def _lines(self, lines: Iterable[str]) -> None:
         self.out.writelines(f"{line}\n" for line in lines)
@@ -167,6 +181,7 @@ def output_for(*, json: bool = False, ids: bool = False, no_colour: bool = False
         out=sys.stdout,
         err=sys.stderr,
         coloured=mode is Mode.HUMAN and not no_colour and is_coloured(sys.stdout),
+        err_coloured=not no_colour and is_coloured(sys.stderr),
         width=columns_of_terminal() if mode is Mode.HUMAN else 0,
     )
 
@@ -190,7 +205,7 @@ def _short(value: Callable[[T], object]) -> Callable[[T], str]:
 
 def _exact(value: object) -> str:
     """A value for machines: nothing as an empty cell, instants and durations as in JSON, no tab or newline."""
-    from perene.cli.plain import plain_data
+    from perene.records.plain import plain_data
 
     plain = plain_data(value)
     if isinstance(plain, Mapping | list):

@@ -13,6 +13,7 @@ from perene.cli.verbs import Noun, Verb
 from perene.cli.words import instant, version
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     Line = dict[str, Any]
@@ -58,13 +59,16 @@ def command() -> None:
 def list_predictions(door: Door, model: str, since: datetime | None, until: datetime | None, limit: int) -> None:
     """List the newest predictions of a model, each with its ground truth where it is known."""
     app = door.app()
-    lines = [_line(row) for row in app.newest_predictions(model, since=since, until=until, limit=limit).to_dicts()]
+    names = app.model(model).key
+    found = app.newest_predictions(model, since=since, until=until, limit=limit + 1)
+    lines = [_line(row, names) for row in found.to_dicts()]
     door.out.table(
         "prediction.list",
         lines,
         columns=_columns(),
         id_of=lambda line: line["prediction_id"],
         empty="no predictions: perene up answers them over HTTP, perene predict --log keeps those of a file",
+        limit=limit,
     )
     if lines:
         door.out.next(f"perene prediction show {lines[0]['prediction_id']}")
@@ -90,11 +94,19 @@ def show_prediction(door: Door, prediction_id: str) -> None:
     door.out.next(f"perene model show {trace['model']} --version {trace['model_version']}")
 
 
-def _line(row: Line) -> Line:
+def _line(row: Line, names: Sequence[str]) -> Line:
     """A row of the log in the trace's words."""
-    label, known_at = row.pop("label"), row.pop("known_at")
+    from perene.records.identity import key_of
+
+    key, answer, label, known_at = (row.pop(name) for name in ("key", "final", "label", "known_at"))
     truth = None if known_at is None else {"label": label, "known_at": known_at}
-    return {**row, "answer": row.pop("final"), "truth": truth}
+    return {
+        "prediction_id": row.pop("prediction_id"),
+        "key": key_of(names, key),
+        **row,
+        "answer": answer,
+        "truth": truth,
+    }
 
 
 def _columns() -> list[Column[Line]]:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from perene.cli.completing import versions
 from perene.cli.door import Door
-from perene.cli.options import limit_option, model_argument, model_if_given, why_option
+from perene.cli.failures import NEGATIVE, PENDING
+from perene.cli.options import limit_option, model_argument, model_if_given, release_argument, why_option
 from perene.cli.output import Column
 from perene.cli.verbs import Noun, Verb
-from perene.cli.verdicts import unit_of, verdict_fields
-from perene.cli.words import ago, instant, state, tone_of, version
+from perene.cli.verdicts import evaluation_data, unit_of, verdict_fields
+from perene.cli.words import ago, instant, span, state, tone_of, version
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from perene.app import App
+    from perene.records.model import ModelVersion
     from perene.records.release import Release, ReleaseEvent
+    from perene.records.status import Freshness
+    from perene.records.verdict import Evaluation
 
 _STATES = ("proposed", "waiting", "approved", "rejected", "superseded", "live", "replaced", "rolled back")
-_NUMBER = click.argument("number", metavar="N", type=int)
 
 
 @click.group("release", cls=Noun)
@@ -47,11 +54,13 @@ def list_releases(door: Door, model: str | None, wanted: str | None, limit: int)
     app = door.app()
     if model is not None:
         app.models.get(model)
-    releases = app.releases.list(model, state=ReleaseState(wanted) if wanted else None, limit=limit)
+    releases = app.releases.list(model, state=ReleaseState(wanted) if wanted else None, limit=limit + 1)
+    told = _told(app, releases)
     door.out.table(
-        "release.list", releases, columns=_columns(app.time.now()), id_of=lambda r: r.id, empty="no releases"
-    )
-    waiting = [release for release in releases if release.state == "waiting"]
+        "release.list", releases, columns=_columns(told, app.time.now()), id_of=lambda r: r.id, empty="no releases",
+        data=[{**asdict(release), **told[release.id]} for release in releases], limit=limit,
+    )  # fmt: skip
+    waiting = [release for release in releases[:limit] if release.state == "waiting"]
     if waiting:
         door.out.next(f"perene release show {waiting[0].id}")
 
@@ -62,12 +71,17 @@ def list_releases(door: Door, model: str | None, wanted: str | None, limit: int)
     examples="""
       perene release show 7
       perene release show 7 --json        with the verdict's numbers
+      perene release show 7 --check       code 3 for a bad verdict
     """,
 )
-@_NUMBER
-@click.pass_obj
-def show_release(door: Door, number: int) -> None:
+@release_argument
+@click.option(
+    "--check", is_flag=True, help="Exit with code 3 when the verdict is worse or refused, 8 while a person must decide."
+)
+@click.pass_context
+def show_release(context: click.Context, number: int, check: bool) -> None:
     """Show a release: what it replaces, its verdict, and every event since."""
+    door: Door = context.obj
     app = door.app()
     release = app.releases.get(number)
     events = app.releases.events(release.model, release=number)
@@ -86,9 +100,12 @@ def show_release(door: Door, number: int) -> None:
         ("bundle", release.bundle),
         ("dataset", release.dataset_digest),
     ]
-    door.out.record("release", {"release": release, "events": events, "evaluation": evaluation}, fields, id=release.id)
+    data = {"release": release, "events": events, "evaluation": evaluation_data(evaluation)}
+    door.out.record("release", data, fields, id=release.id)
     if release.state == "waiting":
         door.out.next(f"perene release approve {number} --why TEXT", f"perene release reject {number} --why TEXT")
+    if check:
+        context.exit(_checked(release, evaluation))
 
 
 @command.command(
@@ -98,7 +115,7 @@ def show_release(door: Door, number: int) -> None:
       perene release approve 7 --why "seen with the team"
     """,
 )
-@_NUMBER
+@release_argument
 @why_option
 @click.pass_obj
 def approve_release(door: Door, number: int, why: str) -> None:
@@ -128,7 +145,7 @@ def approve_release(door: Door, number: int, why: str) -> None:
       perene release reject 7 --why "worse at small airports"
     """,
 )
-@_NUMBER
+@release_argument
 @why_option
 @click.pass_obj
 def reject_release(door: Door, number: int, why: str) -> None:
@@ -153,28 +170,71 @@ def reject_release(door: Door, number: int, why: str) -> None:
     """,
 )
 @model_argument
-@click.option("--to", "wanted", type=int, metavar="V", help="The version to go back to (default: the one before).")
+@click.option(
+    "--to",
+    "wanted",
+    type=int,
+    metavar="V",
+    shell_complete=versions,
+    help="The version to go back to (default: the one before).",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be live; change nothing.")
 @why_option
 @click.pass_obj
 def rollback_model(door: Door, model: str, wanted: int | None, dry_run: bool, why: str) -> None:
     """Serve an earlier version now, and hold the model."""
     app = door.app()
+    target = app.rollback_target(model, to=wanted)
+    fresh = app.freshness(target)
     if dry_run:
-        target = app.rollback_target(model, to=wanted)
         live = app.models.get(model).champion
-        text = f"{model}: {version(live)} → {version(target.version)}, and the model would be held; nothing is changed"
-        door.out.done(
-            "release.rollback", {"from": live, "to": target.version, "dry_run": True}, text=text, id=target.version
-        )
+        way = f"{model}: {version(live)} → {version(target.version)}{_how_old(fresh)}"
+        text = f"{way}, and the model would be held; nothing is changed"
+        data: dict[str, object] = {"model": model, "from": live, "to": target.version, "freshness": fresh}
+        door.out.done("release.rollback.plan", data, text=text, id=target.version)
+        _warn_of_age(door, target, fresh)
         return
-    release = app.rollback(model, to=wanted, actor=door.actor, why=why)
+    release = app.rollback(model, to=target.version, actor=door.actor, why=why)
     text = (
-        f"{model}: {version(release.replaces)} → {version(release.version)}\n"
+        f"{model}: {version(release.replaces)} → {version(release.version)}{_how_old(fresh)}\n"
         f"automatic releases are on hold, or the next candidate would replace it"
     )
-    door.out.done("release.rollback", release, text=text, id=release.id)
+    door.out.done("release.rollback", {**asdict(release), "freshness": fresh}, text=text, id=release.id)
+    _warn_of_age(door, target, fresh)
     door.out.next(f"perene model resume {model}   lets releases go on")
+
+
+def _how_old(fresh: Freshness) -> str:
+    if fresh.age is None:
+        return ""
+    return f" ({span(fresh.age)} old{f'; limit {span(fresh.limit)}' if fresh.limit else ''})"
+
+
+def _warn_of_age(door: Door, target: ModelVersion, fresh: Freshness) -> None:
+    """Say on stderr that a version is stale, or soon will be, while the hold keeps fresher ones away."""
+    if fresh.age is None or fresh.limit is None or fresh.state not in ("ageing", "stale"):
+        return
+    left = fresh.limit - fresh.age
+    when = f"turns stale in {span(left)}" if fresh.state == "ageing" else f"is stale since {span(-left)}"
+    door.out.note(
+        f"warning: {version(target.version)} {when} ({instant(fresh.stale_at)}), and the hold keeps fresher versions "
+        f"away; perene model resume {target.model} lets them come"
+    )
+
+
+def _checked(release: Release, evaluation: Evaluation | None) -> int:
+    """The exit code that a release gives to whoever asks for a verdict."""
+    if release.state == "waiting":
+        return PENDING
+    bad = evaluation is not None and evaluation.verdict.decision in ("worse", "refused")
+    return NEGATIVE if bad else 0
+
+
+def _told(app: App, releases: Sequence[Release]) -> dict[int, dict[str, object]]:
+    """Of each release what the gate said, and why it was or was not released."""
+    decided = app.releases.decided(releases)
+    said = app.evaluations.decisions(r.evaluation for r in releases if r.evaluation is not None)
+    return {r.id: {"verdict": said.get(r.evaluation or 0), "why": decided[r.id].why} for r in releases}
 
 
 def _nothing_changed(door: Door, kind: str, release: Release, why: str) -> None:
@@ -188,13 +248,18 @@ def _event(event: ReleaseEvent, reason: str) -> str:
     return f"{instant(event.at)}  {event.state} by {event.actor}" + (f": {said}" if said else "")
 
 
-def _columns(now: datetime) -> list[Column[Release]]:
+def _columns(told: Mapping[int, Mapping[str, Any]], now: datetime) -> list[Column[Release]]:
+    def verdict(release: Release) -> str:
+        return told[release.id]["verdict"] or ""
+
     return [
         Column(title="release", value=lambda r: r.id, right=True),
         Column(title="model", value=lambda r: r.model),
         Column(title="version", value=lambda r: r.version, text=lambda r: version(r.version)),
-        Column(title="replaces", value=lambda r: r.replaces, text=lambda r: version(r.replaces)),
-        Column(title="kind", value=lambda r: r.kind, spare=1),
+        Column(title="replaces", value=lambda r: r.replaces, text=lambda r: version(r.replaces), spare=2),
+        Column(title="kind", value=lambda r: r.kind, spare=3),
         Column(title="state", value=lambda r: r.state, text=lambda r: state(r.state), tone=lambda r: tone_of(r.state)),
-        Column(title="proposed", value=lambda r: r.created_at, text=lambda r: ago(r.created_at, now)),
+        Column(title="verdict", value=verdict, text=lambda r: state(verdict(r)), tone=lambda r: tone_of(verdict(r))),
+        Column(title="proposed", value=lambda r: r.created_at, text=lambda r: ago(r.created_at, now), spare=1),
+        Column(title="why", value=lambda r: told[r.id]["why"]),
     ]

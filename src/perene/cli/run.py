@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from perene.cli.door import Door
-from perene.cli.options import limit_option, model_if_given
+from perene.cli.options import limit_option, model_if_given, run_argument
 from perene.cli.output import Column
 from perene.cli.steps import made_by, took
 from perene.cli.verbs import Noun, Verb
@@ -42,13 +42,19 @@ def list_runs(door: Door, model: str | None, limit: int) -> None:
     app = door.app()
     if model is not None:
         app.models.get(model)
-    runs = app.runs.list(model, limit=limit)
+    runs = app.runs.list(model, limit=limit + 1)
     hint = f"perene train {model or next(iter(app.project.models), 'MODEL')}"
     door.out.table(
-        "run.list", runs, columns=_columns(app.time.now()), id_of=lambda r: r.id, empty=f"no runs yet: {hint}"
+        "run.list",
+        runs,
+        columns=_columns(app.time.now()),
+        id_of=lambda r: r.id,
+        empty=f"no runs yet: {hint}",
+        limit=limit,
     )
-    if any(run.state == "failed" for run in runs):
-        door.out.next("perene run show ID says why it failed")
+    failed = [run for run in runs[:limit] if run.state == "failed"]
+    if failed:
+        door.out.next(f"perene run show {failed[0].id}")
 
 
 @command.command(
@@ -59,7 +65,7 @@ def list_runs(door: Door, model: str | None, limit: int) -> None:
       perene run show 12 --json        with what each step recorded
     """,
 )
-@click.argument("number", metavar="ID", type=int)
+@run_argument
 @click.pass_obj
 def show_run(door: Door, number: int) -> None:
     """Show a run: its steps, how it ended, and why it failed if it did."""

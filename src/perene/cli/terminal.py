@@ -18,7 +18,12 @@ def is_terminal(stream: TextIO) -> bool:
 
 def is_coloured(stream: TextIO) -> bool:
     """Whether the stream gets colour: a terminal that is not dumb, and NO_COLOR is not set."""
-    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return can_rewrite(stream) and not os.environ.get("NO_COLOR")
+
+
+def can_rewrite(stream: TextIO) -> bool:
+    """Whether a line of the stream can be written over: a terminal that is not dumb."""
+    return is_terminal(stream) and os.environ.get("TERM") != "dumb"
 
 
 def paint(text: str, tone: str, *, coloured: bool) -> str:

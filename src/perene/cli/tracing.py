@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +33,9 @@ def trace_fields(model: Model, trace: Mapping[str, Any]) -> list[tuple[str, obje
     ]
 
 
-def key_words(key: str) -> str:
-    """A key, kept as a list in JSON, as words."""
-    parts = json.loads(key)
-    return " ".join(str(part) for part in parts) if isinstance(parts, list) else key
+def key_words(key: Mapping[str, object]) -> str:
+    """A key as its values."""
+    return " ".join(str(part) for part in key.values())
 
 
 def _steps(trace: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from perene.cli.door import Door
-from perene.cli.failures import NEGATIVE
+from perene.cli.failures import NEGATIVE, PENDING
 from perene.cli.options import model_argument
+from perene.cli.timeouts import Span, StillAtWork, TimedOut, within
 from perene.cli.verbs import Verb
-from perene.cli.verdicts import unit_of, verdict_fields
+from perene.cli.verdicts import evaluation_data, unit_of, verdict_fields
 from perene.cli.words import instant, state, version
 
 if TYPE_CHECKING:
@@ -36,13 +37,19 @@ _SAID = {
     cls=Verb,
     examples="""
       perene train late-arrival
-      perene train late-arrival --check     code 3 for a worse candidate
+      perene train late-arrival --check          code 3 for a worse candidate
+      perene train late-arrival --timeout 30m    code 124 when it takes longer
     """,
 )
 @model_argument
-@click.option("--check", is_flag=True, help="Exit with code 3 when the candidate is worse, or could not be judged.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Exit with code 3 when the candidate is worse, or could not be judged, 8 when it waits for a person.",
+)
+@click.option("--timeout", type=Span(), metavar="SPAN", help="Stop waiting after this long, as 30m or 2h.")
 @click.pass_context
-def command(context: click.Context, model: str, check: bool) -> None:
+def command(context: click.Context, model: str, check: bool, timeout: float | None) -> None:
     """Build the dataset, train, validate, and release by policy, now.
 
     Each step is told on stderr as it ends. The exit code is 1 when one fails; a candidate that is not released is no
@@ -54,21 +61,29 @@ def command(context: click.Context, model: str, check: bool) -> None:
     app = door.app()
     app.model(model)
     try:
-        with followed(app.runs, model, actor=door.actor, out=door.out):
+        with within(timeout), followed(app.runs, model, actor=door.actor, out=door.out):
             run = app.train(model, actor=door.actor)
+    except TimedOut:
+        raise StillAtWork(
+            f"the run of {model} had not ended when its time was over",
+            why="it is queued again, and goes on where it stood",
+            mend=f"perene worker --once --model {model}, or a longer --timeout",
+        ) from None
     except KeyboardInterrupt:
         door.out.note(f"\nthe run is queued again: perene worker --once --model {model} goes on where it stood")
         raise
     if run.outcome in (None, "failed", "cancelled"):
         raise _failure(app, run)
     release, evaluation = _made(app, run)
-    data = {"run": run, "evaluation": evaluation, "release": release}
+    data = {"run": run, "evaluation": evaluation_data(evaluation), "release": release}
     door.out.record(
         "train", data, _fields(run, release, evaluation, unit=unit_of(app.model(model), evaluation.verdict)), id=run.id
     )
     door.out.next(*_next(run, release))
-    if check and run.outcome in ("worse", "refused"):
-        context.exit(NEGATIVE)
+    if check:
+        context.exit(
+            {"worse": NEGATIVE, "refused": NEGATIVE, "waiting": PENDING, "held": PENDING}.get(run.outcome or "", 0)
+        )
 
 
 def _made(app: App, run: Run) -> tuple[Release, Evaluation]:

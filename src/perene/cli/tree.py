@@ -34,12 +34,13 @@ COMMANDS = {
     },
     "Runs and alerts": {
         "run": _at("run", "list, show"),
-        "alert": _at("alert", "list"),
+        "alert": _at("alert", "list, show"),
     },
     "Processes": {
         "serve": _at("serve", "Run the server that answers predictions over HTTP."),
         "scheduler": _at("scheduler", "Create the runs that are due, as time goes on."),
         "worker": _at("worker", "Work on runs, one after another."),
+        "completion": _at("completion", "Print the script that makes a shell complete perene's commands."),
         "version": _at("version", "Show the versions of perene, Python and what it stands on."),
     },
 }

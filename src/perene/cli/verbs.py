@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from inspect import cleandoc
+from typing import TYPE_CHECKING
 
 import click
 
 from perene.cli.door import Door
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 Lazy = dict[str, dict[str, tuple[str, str]]]
 _COMMON = ("project", "environment", "json", "ids", "no_color")
@@ -65,7 +69,8 @@ class LazyGroup(click.Group):
 
     def __init__(self, name: str, *, lazy: Lazy, help: str, callback: Callable[..., object]) -> None:
         settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-        super().__init__(name, callback=callback, help=help, params=project_options(), context_settings=settings)
+        params = [*project_options(), _version_option()]
+        super().__init__(name, callback=callback, help=help, params=params, context_settings=settings)
         self.subcommand_metavar = "COMMAND …"
         self.lazy = lazy
         self._places = {name: place for names in lazy.values() for name, (place, _) in names.items()}
@@ -82,6 +87,14 @@ class LazyGroup(click.Group):
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """The names that begin so, without importing them, and the options."""
+        from click.shell_completion import CompletionItem
+
+        summaries = {name: summary for names in self.lazy.values() for name, (_, summary) in names.items()}
+        fitting = [CompletionItem(name, help=text) for name, text in summaries.items() if name.startswith(incomplete)]
+        return [*fitting, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -109,6 +122,19 @@ def project_options() -> list[click.Parameter]:
             ["--env", "environment"], metavar="NAME", envvar="PERENE_ENV", help="The environment in perene.toml."
         ),
     ]
+
+
+def _version_option() -> click.Option:
+    def show(context: click.Context, option: click.Parameter, is_asked: bool) -> None:
+        if is_asked and not context.resilient_parsing:
+            from importlib.metadata import version
+
+            click.echo(f"perene {version('perene')}")
+            context.exit()
+
+    return click.Option(
+        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=show, help="Print the version."
+    )
 
 
 def _printing_options() -> list[click.Parameter]:

@@ -88,11 +88,10 @@ class Field:
 
     def facts(self) -> dict[str, object]:
         """What defines the field, as JSON."""
-        rules = {name: value.isoformat() if isinstance(value, date) else value for name, value in self.rules}
-        default = self.default.isoformat() if isinstance(self.default, date) else self.default
+        rules = {name: _as_json(value) for name, value in self.rules}
         facts: dict[str, object] = {"name": self.name, "type": self.kind, "nullable": self.nullable, **rules}
         if not self.required:
-            facts["default"] = default
+            facts["default"] = _as_json(self.default)
         if self.choices:
             facts["choices"] = list(self.choices)
         return facts | {"logged": self.logged, "pii": self.pii}
@@ -190,6 +189,12 @@ def _bound(kind: str, rule: str, value: Any) -> Any:
 
 def _plain_value(value: object) -> object:
     return value.value if isinstance(value, Enum) else value
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def _check_default(field: Field) -> None:

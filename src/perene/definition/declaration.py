@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from perene.definition.durations import show_duration
-
 if TYPE_CHECKING:
     from perene.definition.model import Model
 
 
 def declared(model: Model) -> dict[str, Any]:
-    """The declaration of a sound model; no lines and no code, which change without it."""
+    """The declaration of a sound model; durations in seconds, null for never. No lines and no code, which change
+    without it.
+    """
     gate, label = model.gate, model.label
     assert gate.margin is not None
     return {
@@ -23,19 +23,19 @@ def declared(model: Model) -> dict[str, Any]:
         "fields": [field.facts() for field in model.schema.fields],
         "key": list(model.key),
         "at": model.at,
-        "asked": show_duration(model.asked),
+        "asked": model.asked.total_seconds(),
         "label": {
             "name": label.name,
             "task": label.task.value,
             "classes": list(label.classes),
             "known_at": label.known_at,
-            "wait": show_duration(label.wait),
+            "wait": label.wait.total_seconds(),
             "unit": label.unit,
         },
-        "train_on": show_duration(model.train_on),
-        "test_on": show_duration(model.test_on),
-        "every": _or_never(model.every),
-        "stale_after": _or_never(model.stale_after),
+        "train_on": model.train_on.total_seconds(),
+        "test_on": model.test_on.total_seconds(),
+        "every": _seconds(model.every),
+        "stale_after": _seconds(model.stale_after),
         "gate": {
             "metric": gate.metric,
             "margin": gate.margin.value,
@@ -47,7 +47,7 @@ def declared(model: Model) -> dict[str, Any]:
         },
         "release": model.release,
         "examples": model.examples,
-        "revisit": show_duration(model.revisit),
+        "revisit": model.revisit.total_seconds(),
         "max_bad": model.max_bad,
         "log_features": model.log_features,
         "metrics": [{"name": m.name, "better": m.better, "unit": m.unit, "whole": m.whole} for m in model.metrics],
@@ -57,5 +57,5 @@ def declared(model: Model) -> dict[str, Any]:
     }
 
 
-def _or_never(span: timedelta | None) -> str | None:
-    return None if span is None else show_duration(span)
+def _seconds(span: timedelta | None) -> float | None:
+    return None if span is None else span.total_seconds()

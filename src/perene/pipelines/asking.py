@@ -41,7 +41,7 @@ class Ask:
 class Told:
     """What the source was asked and answered: the ranges of days, rows, rows set aside, and what changed."""
 
-    calls: list[str] = field(default_factory=list)
+    calls: list[dict[str, str]] = field(default_factory=list)
     rows: int = 0
     quarantined: int = 0
     changes: list[Changes] = field(default_factory=list)
@@ -89,7 +89,7 @@ def _ask_range(ask: Ask, span: tuple[date, date], told: Told) -> None:
         ask.sources.set_aside(aside)
         raise
     ask.sources.answered(model.name, _by_day(new, arrived, span, ask.now), aside, fence=ask.fence)
-    told.calls.append(shown(first, until))
+    told.calls.append({"since": first.isoformat(), "until": until.isoformat()})
     told.rows += arrived.total
     told.quarantined += arrived.bad_days.len()
 

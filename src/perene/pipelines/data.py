@@ -18,7 +18,7 @@ from perene.pipelines.cutting import cut
 from perene.pipelines.joining import join_logs
 from perene.pipelines.windows import window_of
 from perene.records.dataset import Changes
-from perene.records.identity import new_id
+from perene.records.identity import new_id, plain
 from perene.repositories import Fence
 from perene.repositories.examples import Examples
 from perene.repositories.predictions import Predictions
@@ -65,8 +65,8 @@ def collect(
         joined = join_logs(model, window, now=now, examples=examples, predictions=predictions, fence=fence)
     _tidy(model, lake)
     return {
-        "since": window.since.isoformat(),
-        "until": window.until.isoformat(),
+        "since": plain(window.since),
+        "until": plain(window.until),
         "asked": told.calls,
         "rows": told.rows,
         "quarantined": told.quarantined,

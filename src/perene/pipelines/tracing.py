@@ -14,6 +14,7 @@ from perene.definition.model import Model
 from perene.pipelines.journaling import answered_row, envelope_of
 from perene.pipelines.listing import Answers
 from perene.pipelines.predictor import Predictor
+from perene.records.identity import key_of
 from perene.repositories.predictions import Predictions
 from perene.storage.envelope import predictions_columns
 from perene.storage.journal import JournalReader
@@ -63,7 +64,7 @@ def traced(
         "position": line["position"],
         "role": line["role"],
         "mode": line["mode"],
-        "key": line["key"],
+        "key": key_of(model.key, line["key"]),
         "event_at": _utc(line["event_at"]),
         "predicted_at": _utc(line["predicted_at"]),
         "recorded_at": _utc(line["recorded_at"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 
@@ -46,6 +46,11 @@ def _uuid_text(value: int) -> str:
 def identity(key: Mapping[str, object]) -> str:
     """The thing that a row is about: its key fields as compact JSON, in the order of the declaration."""
     return json.dumps([plain(value) for value in key.values()], ensure_ascii=False, separators=(",", ":"))
+
+
+def key_of(names: Iterable[str], identity: str) -> dict[str, object]:
+    """The key fields that an identity was made of, by their names."""
+    return dict(zip(names, json.loads(identity), strict=True))
 
 
 def plain(value: object) -> object:

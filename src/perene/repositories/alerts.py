@@ -7,6 +7,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from perene.errors import NotFound
 from perene.records.alert import Alert
 from perene.records.identity import digest_of
 from perene.repositories import audits
@@ -49,6 +50,14 @@ class Alerts:
                 about = "project" if model is None else f"model {model}"
                 audits.record(connection, "resolve", about, at=at, actor=actor, why=why, after={"rule": rule})
             return bool(was_firing)
+
+    def get(self, id: int) -> Alert:
+        """One alert. Raises NotFound."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(_alert).where(_alert.c.id == id)).mappings().first()
+        if row is None:
+            raise NotFound(f"there is no alert {id}", mend="perene alert list --all")
+        return Alert(**row)
 
     def list(self, *, state: str | None = None, model: str | None = None, limit: int | None = None) -> list[Alert]:
         """The alerts, the newest cause first. ``state``: firing or resolved."""

@@ -138,6 +138,7 @@ def _as_ours(step: str, error: Exception) -> PereneError:
         f"the step {step} raised {type(error).__name__}",
         why=str(error),
         seen=tuple(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames),
+        mend="mend what the last of these lines names, then train again",
         code="step-failed",
     )
 

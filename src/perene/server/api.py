@@ -15,6 +15,7 @@ from perene.definition.model import Model
 from perene.errors import NotFound, PereneError, ServingError, StorageError
 from perene.pipelines.truths import parse_truths
 from perene.records.identity import plain
+from perene.records.plain import plain_data
 from perene.server.hot import unknown_model
 from perene.server.problems import RequestError, problem
 from perene.server.requests import check_json, read_body, read_rows
@@ -72,7 +73,7 @@ class _Api:
         """One logged prediction: what was asked, what was answered, and its ground truth."""
         model, prediction_id = self._model(request), request.path_params["prediction_id"]
         trace = await asyncio.to_thread(self._service.app.trace, prediction_id, model=model.name)
-        return _json(msgspec.json.decode(msgspec.json.encode(trace, enc_hook=plain)))
+        return _json(plain_data(trace))
 
     async def health(self, request: Request) -> Response:
         """The process lives."""

@@ -38,7 +38,7 @@ def test_the_first_collection_asks_for_the_whole_window_at_once(bench):
     assert bench.asked == [("01-17", "01-30")]
     assert done["rows"] == 3 * 13
     assert done["source"] == NOTHING | {"added": 3 * 13}
-    assert done["asked"] == ["2013-01-17 → 2013-01-30 UTC"]
+    assert done["asked"] == [{"since": "2013-01-17", "until": "2013-01-30"}]
 
 
 def test_only_missing_days_are_asked_for(bench):

@@ -1,10 +1,11 @@
-"""Records as JSON can hold them."""
+"""Records as JSON can hold them: the same on the command line and over HTTP."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass
-from datetime import date, timedelta
+from datetime import date, time, timedelta
+from decimal import Decimal
 from math import isfinite
 from pathlib import PurePath
 from uuid import UUID
@@ -35,4 +36,4 @@ def plain_data(value: object) -> object:
         return [plain_data(item) for item in value]
     if hasattr(value, "item"):  # a number of numpy
         return plain_data(value.item())
-    return str(value) if isinstance(value, PurePath | UUID) else repr(value)
+    return str(value) if isinstance(value, PurePath | UUID | Decimal | time) else repr(value)
