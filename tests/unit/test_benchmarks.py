@@ -1,0 +1,42 @@
+"""The benchmarks of data run, at a size that measures nothing: what they print about rightness is tested."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def printed(module: str, *options: str) -> str:
+    """What a benchmark prints."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_old_version_reads_back_after_more_versions_compaction_and_vacuum() -> None:
+    """The benchmark of versions finds version 12 as it was, though its rows were corrected since."""
+    table = printed("versions", "--rides", "400", "--days", "16")
+
+    assert "version 12: 5,600 rows; as set aside in its night: True; digest: True" in table
+    assert "\n(in version 14, 0 of" not in table
+
+
+def test_a_night_is_measured_step_by_step() -> None:
+    """The benchmark of nights works whole runs, and each releases its candidate."""
+    table = printed("nightly", "--rides", "50", "--days", "25")
+
+    assert "outcomes: released, released" in table
+    assert [line.split("  ")[0] for line in table.splitlines()[3:]] == [
+        "collect", "dataset", "train", "validate", "release", "in it train()", "all around train()",
+    ]  # fmt: skip
+
+
+def test_every_drained_line_is_in_the_log() -> None:
+    """The benchmark of drains finds every line once, after a compaction too."""
+    table = printed("drains", "--drains", "9", "--rows", "6")
+
+    assert "lines in the log: 72 of 72" in table
