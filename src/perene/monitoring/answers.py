@@ -42,8 +42,11 @@ def read_answers(
         since, days = span.since, _FIRST_DAYS
         while since < span.until:
             until = min(midnight(since.date() + timedelta(days=days)), span.until)
-            asked = predictions.with_truth(model, since, until, as_of)
-            live = asked.filter(pl.col("role") == "champion").select(*columns, mature=mature)
+
+            def live(since: datetime = since, until: datetime = until) -> pl.LazyFrame:
+                asked = predictions.with_truth(model, since, until, as_of)
+                return asked.filter(pl.col("role") == "champion").select(*columns, mature=mature)
+
             frame = collected(live, model.name, Log.PREDICTIONS)
             yield frame
             fitting = int(days * AT_ONCE / max(frame.height, 1))

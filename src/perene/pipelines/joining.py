@@ -86,8 +86,11 @@ def _changes(
     model: Model, days: Sequence[date], after: Seen, *, examples: Examples, predictions: Predictions
 ) -> pl.DataFrame:
     upto = (after.predictions, after.truths)
-    joined = predictions.with_truth(model, None, None, after.as_of, days=days, upto=upto)
-    rows = collected(joined, model.name, Log.PREDICTIONS)
+    rows = collected(
+        lambda: predictions.with_truth(model, None, None, after.as_of, days=days, upto=upto),
+        model.name,
+        Log.PREDICTIONS,
+    )
     return compared(_as_examples(model, rows), examples.current(model, LOGGED, days))
 
 
@@ -102,17 +105,25 @@ def _days_to_join(model: Model, lake: Lake, before: Seen, after: Seen) -> set[da
 
 def _days_of_truths(model: Model, lake: Lake, before: Seen, after: Seen) -> set[date]:
     """The days of the events about which something was said, or became known, since."""
-    said = lake.scan(model.name, Log.TRUTHS, columns=truths_columns(model), upto=after.truths)
     new = (pl.col("ingest") > before.truths) | (pl.col("known_at") > before.as_of)
-    known = said.filter(new & (pl.col("known_at") <= after.as_of)).select("day", "prediction_id")
-    fresh = collected(known, model.name, Log.TRUTHS)
+    known = new & (pl.col("known_at") <= after.as_of)
+
+    def said() -> pl.LazyFrame:
+        lines = lake.scan(model.name, Log.TRUTHS, columns=truths_columns(model), upto=after.truths)
+        return lines.filter(known).select("day", "prediction_id")
+
+    fresh = collected(said, model.name, Log.TRUTHS)
     keyed = fresh.filter(pl.col("prediction_id").is_null())["day"].unique().to_list()
     ids = fresh.select(pl.col("prediction_id").drop_nulls().unique())
     if ids.is_empty():
         return set(keyed)
-    asked = lake.scan(model.name, Log.PREDICTIONS, columns=predictions_columns(model), upto=after.predictions)
-    named = asked.select("prediction_id", "day").join(ids.lazy(), on="prediction_id", how="semi")
-    return {*keyed, *collected(named.select(pl.col("day").unique()), model.name, Log.PREDICTIONS)["day"].to_list()}
+
+    def named() -> pl.LazyFrame:
+        asked = lake.scan(model.name, Log.PREDICTIONS, columns=predictions_columns(model), upto=after.predictions)
+        mine = asked.select("prediction_id", "day").join(ids.lazy(), on="prediction_id", how="semi")
+        return mine.select(pl.col("day").unique())
+
+    return {*keyed, *collected(named, model.name, Log.PREDICTIONS)["day"].to_list()}
 
 
 def _as_examples(model: Model, predictions: pl.DataFrame) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -53,10 +53,12 @@ class Answers:
         for days, older in self._days(model, since, until):
             if (found["ingest"] > older).sum() >= limit:
                 break
-            asked = self.predictions.scan(model, since, until, days=days).select(*_SHOWN, "ingest")
-            found = pl.concat([collected(asked, model.name, Log.PREDICTIONS), found]).unique(
-                "prediction_id", keep="first"
-            )
+
+            def asked(days: Sequence[date] = days) -> pl.LazyFrame:
+                return self.predictions.scan(model, since, until, days=days).select(*_SHOWN, "ingest")
+
+            lines = pl.concat([collected(asked, model.name, Log.PREDICTIONS), found])
+            found = lines.unique("prediction_id", keep="first")
         return found
 
     def _days(self, model: Model, since: datetime | None, until: datetime | None) -> Iterator[tuple[list[date], int]]:

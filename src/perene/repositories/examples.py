@@ -64,12 +64,15 @@ class Examples:
 
     def said(self, model: Model, question: Question, *, days: Collection[date] | None = None) -> pl.DataFrame:
         """Everything that was said until the question's ingest about its events, whenever it was known."""
-        lazy = self.lake.scan(
-            model.name, Log.EXAMPLES, since=question.since, until=question.until, days=days, upto=question.ingest
-        )
-        present, columns = lazy.collect_schema(), examples_columns(model)
+
+        def ask() -> pl.LazyFrame:
+            return self.lake.scan(
+                model.name, Log.EXAMPLES, since=question.since, until=question.until, days=days, upto=question.ingest
+            )
+
         # The fields of the table, not those of today's Row: what a version held is what was written.
-        return collected(lazy, model.name, Log.EXAMPLES) if present else pl.DataFrame(schema=columns)
+        rows = collected(ask, model.name, Log.EXAMPLES)
+        return rows if rows.width else pl.DataFrame(schema=examples_columns(model))
 
     def current(
         self, model: Model, origin: str, days: Collection[date], *, as_of: datetime | None = None
@@ -78,9 +81,13 @@ class Examples:
 
         One row per identity, as ``answer`` gives them, but ``row`` with today's fields.
         """
-        columns = examples_columns(model)
-        lazy = self.lake.scan(model.name, Log.EXAMPLES, columns=columns, days=days)
-        return holding(collected(lazy.filter(pl.col("origin") == origin), model.name, Log.EXAMPLES), as_of=as_of)
+        columns, mine = examples_columns(model), pl.col("origin") == origin
+        said = collected(
+            lambda: self.lake.scan(model.name, Log.EXAMPLES, columns=columns, days=days).filter(mine),
+            model.name,
+            Log.EXAMPLES,
+        )
+        return holding(said, as_of=as_of)
 
     def counts(self, model: Model, since: date, until: date) -> dict[date, int]:
         """How many examples each day of [since, until) has now; a day without any is left out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
 import polars as pl
 import sqlalchemy as sa
@@ -56,13 +57,9 @@ class Predictions:
     def get(self, model: Model | str | None, prediction_id: str) -> dict[str, object] | None:
         """One prediction with all that is logged of it, of this model or of any (then with ``model``); None if none."""
         for name in self._names(model):
-            mine = self._lake.scan(name, Log.PREDICTIONS)
-            if "prediction_id" in mine.collect_schema():
-                found = collected(
-                    mine.filter(pl.col("prediction_id") == prediction_id).sort("ingest").head(1), name, Log.PREDICTIONS
-                )
-                if found.height:
-                    return {"model": name, **found.row(0, named=True)}
+            found = collected(partial(self._first, name, prediction_id), name, Log.PREDICTIONS)
+            if found.height:
+                return {"model": name, **found.row(0, named=True)}
         return None
 
     def with_truth(
@@ -110,6 +107,12 @@ class Predictions:
         if first is not None:
             said = said.filter(pl.col("day") >= first)
         return said.filter(pl.col("known_at") <= as_of.astimezone(UTC))
+
+    def _first(self, model: str, prediction_id: str) -> pl.LazyFrame:
+        lines = self._lake.scan(model, Log.PREDICTIONS)
+        if "prediction_id" not in lines.collect_schema():  # nothing was ever logged
+            return lines
+        return lines.filter(pl.col("prediction_id") == prediction_id).sort("ingest").head(1)
 
     def _names(self, model: Model | str | None) -> list[str]:
         if model is not None:

@@ -95,6 +95,11 @@ class Ingests:
         with self._database.read() as connection:
             return list(connection.scalars(still_open))
 
+    def highest(self, model: str, log: Log) -> int:
+        """The largest number that was given to this log, whatever became of it; 0 when there is none."""
+        with self._database.read() as connection:
+            return connection.scalar(sa.select(sa.func.max(ingest.c.id)).where(_of(model, log))) or 0
+
     def horizon(self, model: str, log: Log) -> int:
         """The largest number of this log up to which every append is committed or void; 0 when there is none."""
         first_open = sa.select(sa.func.min(ingest.c.id)).where(_of(model, log), ingest.c.state == OPEN)

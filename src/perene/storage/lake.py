@@ -5,6 +5,9 @@ its rows are committed in Delta together with the number as an application trans
 the database. A repeat with the same source does what is missing. Readers see committed numbers only. Whoever needs a
 horizon without open numbers calls ``settle``: it commits what is in Delta and voids the rest; a writer that was only
 slow then finds its number void and writes again under a new one. No clock decides anything.
+
+Each commit tells the highest number of its log, so a database that was restored from an older copy is found out before
+it gives a number a second time.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,9 @@ from perene.storage.envelope import Columns, Log, conform_lazily
 from perene.storage.ingests import COMMITTED, Fence, Ingest, Ingests
 
 _TRIES = 8
+_READS = 3  # of one scan, whose files may be vacuumed meanwhile
+_HIGHEST = "perene.ingest"  # in what each commit tells of itself: the highest number of the log
+_LOOK_BACK = 20  # commits; those of vacuum tell nothing
 _CONFIGURATION: dict[str, str | None] = {"delta.checkpointInterval": "20"}
 _KEEP = timedelta(hours=1)  # how long a reader may still need a file that compaction replaced
 _KEEP_UNCOMMITTED = timedelta(days=7)  # how long a writer may stand still between its files and their commit
@@ -68,13 +74,15 @@ class Lake:
         transaction that opens the number: once a run is taken over and the log settled, the worker before adds no more.
 
         Raises:
-            StorageError: nothing was appended; the same call may be repeated. What ``fence`` raises: the same.
+            StorageError: nothing was appended; the same call may be repeated. The code is "storage-ahead" when the
+                database is older than the table. What ``fence`` raises: the same.
             NotFound: the model is not registered.
         """
         log = Log(log)
         if frame["day"].null_count():
             what, why = f"a row for {log} of {model} has no day", "a row without it cannot be found again"
             raise StorageError(what, why=why, mend="give each row the time of its event")
+        self._refuse_older_database(model, log)
         for _ in range(_TRIES):
             ingest = self.ingests.begin(model, log, source, fence=fence)
             if ingest.state == COMMITTED:
@@ -161,7 +169,8 @@ class Lake:
     def compact(self, model: str, log: Log | str) -> None:
         """Merge the small files of each day. Reads and appends go on meanwhile, and any number of compactions.
 
-        Days that others would not leave alone for the moment that it takes are left for the next time.
+        Days that others would not leave alone for the moment that it takes are left for the next time. A million rows
+        are in memory at once, or all of one day's where a day has more.
         """
         log = Log(log)
         table = self._open(model, log)
@@ -200,7 +209,7 @@ class Lake:
                 return False
             _refuse_other_types(model, log, rows.schema, pl.scan_delta(table).collect_schema())
             with contextlib.suppress(CommitFailedError):
-                properties = CommitProperties(app_transactions=[transaction])
+                properties = CommitProperties(app_transactions=[transaction], custom_metadata=self._told(model, log))
                 write_deltalake(table, rows, mode="append", schema_mode="merge", commit_properties=properties)
                 return True
         what = f"{log} of {model} could not be appended to: others were quicker {_TRIES} times"
@@ -220,10 +229,27 @@ class Lake:
         rows = there.sort("ingest", maintain_order=True).collect()
         where = " OR ".join(f"day = '{day}'" for day in days)
         with contextlib.suppress(CommitFailedError):
-            once = CommitProperties(max_commit_retries=0)
+            once = CommitProperties(max_commit_retries=0, custom_metadata=self._told(model, log))
             write_deltalake(table, rows, mode="overwrite", predicate=where, commit_properties=once)
             return True
         return False
+
+    def _told(self, model: str, log: Log) -> dict[str, str]:
+        """What a commit tells of itself."""
+        return {_HIGHEST: str(self.ingests.highest(model, log))}
+
+    def _refuse_older_database(self, model: str, log: Log) -> None:
+        """Refuse a log that has higher numbers than the database knows: it would give them a second time."""
+        table = self._open(model, log)
+        there = 0 if table is None else table.highest_ingest()
+        known = self.ingests.highest(model, log)  # asked after: what is in the table was in the database before
+        if there > known:
+            raise StorageError(
+                f"the database is older than the table {log} of {model}",
+                why=f"the table has appends up to number {there}, and the database knows of none after {known}",
+                mend="restore the database and the `storage` of one moment together; two databases need two storages",
+                code="storage-ahead",
+            )
 
     def _look(self, model: str, log: Log, number: int) -> tuple[int, list[date]]:
         """How many rows Delta holds of an append, and of which days."""
@@ -283,6 +309,11 @@ class _Table(DeltaTable):
     def file_uris(self, *args: Any, **options: Any) -> list[str]:  # noqa: ANN401 - whatever deltalake's takes
         """The paths or URLs of the files."""
         return [uri if "://" in uri else unquote(uri) for uri in super().file_uris(*args, **options)]
+
+    def highest_ingest(self) -> int:
+        """The highest number that its newest commits tell of; 0 when they tell none."""
+        told = (commit.get(_HIGHEST) for commit in self.history(_LOOK_BACK))
+        return int(next(filter(None, told), 0))
 
     def crowded_days(self) -> pl.DataFrame:
         """The days that have several small files, in order: ``day``, ``rows``, and how many files are ``loose``."""
@@ -351,10 +382,16 @@ def _between(since: datetime | None, until: datetime | None) -> Iterator[pl.Expr
         yield at.is_null() | (at < until)
 
 
-def collected(lazy: pl.LazyFrame, model: str, log: Log) -> pl.DataFrame:
-    """The rows of a scan. Raises StorageError when a file of the table is damaged or cannot be read."""
+def collected(ask: Callable[[], pl.LazyFrame], model: str, log: Log) -> pl.DataFrame:
+    """The rows of the scan that ``ask`` makes; it is made anew when a file was vacuumed under it, in a read of hours.
+
+    Raises StorageError when a file of the table is damaged or cannot be read.
+    """
     with _explained(model, log, "could not be read"):
-        return lazy.collect()
+        for _ in range(_READS - 1):
+            with contextlib.suppress(OSError, pl.exceptions.ComputeError):
+                return ask().collect()
+        return ask().collect()
 
 
 @contextlib.contextmanager
