@@ -1,4 +1,4 @@
-"""Every command on a small project: for people, for machines, ids only; its refusals and its exit codes."""
+"""What commands do on a small project, and their exit codes."""
 
 from __future__ import annotations
 
@@ -14,95 +14,6 @@ from deltalake import DeltaTable
 from perene.app import open_project
 
 MODEL = "parcel-hours"
-LISTS = {
-    "check": ["check"],
-    "status": ["status"],
-    "model list": ["model", "list"],
-    "model history": ["model", "history", MODEL],
-    "release list": ["release", "list"],
-    "dataset list": ["dataset", "list"],
-    "prediction list": ["prediction", "list", MODEL],
-    "run list": ["run", "list"],
-    "alert list": ["alert", "list"],
-    "predict": ["predict", MODEL, "sent.json"],
-}
-RECORDS = {
-    "status of one": ["status", MODEL],
-    "model show": ["model", "show", MODEL],
-    "model show a version": ["model", "show", MODEL, "--version", 2],
-    "release show": ["release", "show", 2],
-    "release show a rollback": ["release", "show", 3],
-    "dataset show": ["dataset", "show", MODEL],
-    "run show": ["run", "show", 1],
-    "run show a failed one": ["run", "show", 3],
-    "prediction show": ["prediction", "show", "PREDICTION"],
-    "version": ["version"],
-}
-
-
-def asked(folder: Path, arguments: list[object]) -> list[object]:
-    """The arguments, with the id of the newest prediction in its place."""
-    if "PREDICTION" not in arguments:
-        return arguments
-    app = open_project(folder)
-    newest = app.newest_predictions(MODEL, limit=1)["prediction_id"][0]
-    app.close()
-    return [newest if argument == "PREDICTION" else argument for argument in arguments]
-
-
-@pytest.mark.parametrize("width", [80, 120])
-@pytest.mark.parametrize("arguments", [*LISTS.values(), *RECORDS.values()], ids=[*LISTS, *RECORDS])
-def test_what_people_read_fits_their_terminal(call, lived, arguments, width) -> None:
-    """On a terminal every command says something, and no line is wider than it, but for a word that is."""
-    said = call(lived, *asked(lived, arguments), width=width)
-
-    assert (said.code, bool(said.lines)) == (0, True)
-    assert [line for line in said.lines if len(line) > width and max(map(len, line.split())) < width - 30] == []
-    assert "\x1b" not in said.out
-
-
-@pytest.mark.parametrize("arguments", LISTS.values(), ids=LISTS)
-def test_a_pipe_gets_a_table_of_exact_values(call, lived, arguments) -> None:
-    """Without a terminal a list has a header and as many tab-separated cells in every line."""
-    said = call(lived, *arguments)
-
-    assert said.code == 0
-    assert len(said.lines) > 1
-    assert {line.count("\t") for line in said.lines} == {said.lines[0].count("\t")}
-    assert " ago" not in said.out
-    assert "…" not in said.out
-
-
-@pytest.mark.parametrize("arguments", RECORDS.values(), ids=RECORDS)
-def test_a_pipe_gets_a_record_as_names_and_values(call, lived, arguments) -> None:
-    """Without a terminal a record is a name, a tab and a value in each line, and no time is relative."""
-    said = call(lived, *asked(lived, arguments))
-
-    assert said.code == 0
-    assert {line.count("\t") for line in said.lines} == {1}
-    assert not re.search(r"\b(ago|in \d+ [smhd])\b", said.out)
-
-
-@pytest.mark.parametrize("arguments", [*LISTS.values(), *RECORDS.values()], ids=[*LISTS, *RECORDS])
-def test_json_is_one_document_and_ids_are_its_ids(call, lived, arguments) -> None:
-    """--json prints one document with its kind; -q prints an id for each thing in it; stderr stays empty."""
-    arguments = asked(lived, arguments)
-    said, ids = call(lived, *arguments, "--json"), call(lived, *arguments, "-q")
-
-    assert (said.code, said.err, ids.code, ids.err) == (0, "", 0, "")
-    assert len(ids.lines) == (len(said.data) if isinstance(said.data, list) else 1)
-    assert all(ids.lines)
-
-
-def test_no_two_things_share_a_kind(call, lived) -> None:
-    """The kind of a document says what its data is."""
-    kinds = [
-        json.loads(call(lived, *asked(lived, a), "--json").out)["kind"] for a in [*LISTS.values(), *RECORDS.values()]
-    ]
-
-    lists, records = kinds[: len(LISTS)], kinds[len(LISTS) :]
-    assert len(set(lists)) == len(lists)
-    assert not {*lists} & {*records}
 
 
 def test_status_tells_the_three_axes_and_what_waits(call, lived) -> None:

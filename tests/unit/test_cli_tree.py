@@ -13,8 +13,6 @@ from perene.cli import main
 from perene.cli.tree import COMMANDS, root
 from perene.cli.verbs import Verb
 
-VERBS_THAT_PRINT = {"list", "show", "history", "verify", "status", "check", "version"}
-
 
 def leaves(group: click.Group = root, before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     context = click.Context(group)
@@ -70,14 +68,6 @@ def test_every_option_has_a_help_text(path):
             assert parameter.help
 
 
-@pytest.mark.parametrize("path", [path for path in LEAVES if path[-1] in VERBS_THAT_PRINT], ids=" ".join)
-def test_whatever_lists_or_shows_can_be_json(path):
-    """Commands that list or show take --json, -q and --no-color."""
-    options = {name for option in LEAVES[path].params for name in option.opts}
-
-    assert {"--json", "-q", "--quiet", "--no-color"} <= options
-
-
 @pytest.mark.parametrize(("name", "summary"), [(n, s) for names in COMMANDS.values() for n, (_, s) in names.items()])
 def test_the_table_of_commands_tells_what_the_commands_tell(name, summary):
     """A line of ``perene --help`` is the command's own first sentence, or the verbs of its noun."""
@@ -87,19 +77,6 @@ def test_the_table_of_commands_tells_what_the_commands_tell(name, summary):
         assert summary == ", ".join(command.list_commands(click.Context(command)))
     else:
         assert summary == command.help.split("\n")[0]
-
-
-def test_the_commands_of_the_first_release_are_there():
-    """No command of the loop is missing."""
-    asked = """
-        init, check, status, train, predict, serve, worker, up, demo, version, run list, run show,
-        dataset list, dataset show, dataset verify, dataset import,
-        model list, model show, model history, model hold, model resume,
-        release list, release show, release approve, release reject, release rollback,
-        prediction list, prediction show, label import, alert list
-    """
-
-    assert {tuple(name.split()) for name in asked.split(",")} <= set(LEAVES)
 
 
 def test_help_loads_click_and_the_standard_library_only():

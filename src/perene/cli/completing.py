@@ -22,9 +22,10 @@ def _completing(query: str) -> Complete:
     """Complete with the first column of a query; where it has a second, with the rows of the model that was typed."""
 
     def complete(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+        # An option that still lacks its value keeps click from reading the arguments before it: they are left over.
+        about = context.params.get("model") or next(iter(context.args), None)
         rows = within(lambda: _asked(context, query))
-        named = [name for name, *model in rows if not model or model == [context.params.get("model")]]
-        return [name for name in named if name.startswith(typed)]
+        return [name for name, *model in rows if model in ([], [about]) and name.startswith(typed)]
 
     return complete
 
