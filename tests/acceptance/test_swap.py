@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 
 from perene.app import open_project
 
@@ -60,6 +61,21 @@ def test_a_version_that_cannot_be_loaded_changes_nothing(tiny, server_of, a_row,
         assert [a.rule for a in app.alerts.list(state="firing")] == ["load-failed"]
         client.close()
     app.close()
+
+
+def test_a_server_that_loads_takes_the_alert_of_one_that_died_back(tiny, server_of) -> None:
+    """A server could not load its version and was stopped; once the bundle is mended, the next says that all is well."""
+    with closing(open_project(tiny)) as app:
+        lies = app.bundles.open(app.models.champion(MODEL).bundle).folder
+        lies.rename(tiny / "away")
+        with server_of(tiny) as server, closing(server.client()) as client:
+            before = client.ask("GET", "/readyz")[0], [alert.rule for alert in app.alerts.list(state="firing")]
+        (tiny / "away").rename(lies)
+        with server_of(tiny) as server, closing(server.client()) as client:
+            after = client.ask("GET", "/readyz")[0], app.alerts.list(state="firing")
+
+    assert before == (503, ["load-failed"])
+    assert after == (200, [])
 
 
 def _damage_what_is_added(app, folder) -> None:
