@@ -64,7 +64,7 @@ def test_a_version_that_cannot_be_loaded_changes_nothing(tiny, server_of, a_row,
 
 
 def test_a_server_that_loads_takes_the_alert_of_one_that_died_back(tiny, server_of) -> None:
-    """A server could not load its version and was stopped; once the bundle is mended, the next says that all is well."""
+    """A server could not load its version and was stopped; once the bundle is mended, the next takes the alert back."""
     with closing(open_project(tiny)) as app:
         lies = app.bundles.open(app.models.champion(MODEL).bundle).folder
         lies.rename(tiny / "away")

@@ -326,6 +326,27 @@ def test_a_version_that_answers_otherwise_is_refused(open_app) -> None:
     assert "probe rows" in caught.value.why
 
 
+def test_a_champion_whose_code_cannot_run_here_refuses_its_candidates(open_app) -> None:
+    """Law 6: a package of the champion's is gone, so it cannot score: the run ends, and releases nothing."""
+    app = open_app()
+    file = app.project.folder / "models" / "parcels.py"
+    sound = file.read_text()
+    file.write_text(f"import os\nif os.environ.get('PERENE_TEST_GONE'):\n    import a_package_that_is_gone\n{sound}")
+    first = open_project(app.project.folder)
+    first.train("parcels", actor="test")
+    first.close()
+    file.write_text(sound)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PERENE_TEST_GONE", "1")
+        run = app.train("parcels", actor="test")
+
+    assert (run.error, run.outcome) == (None, "refused")
+    reason = app.evaluations.for_version("parcels", 2).verdict.reason
+    assert "champion v1 cannot be loaded" in reason
+    assert "a_package_that_is_gone" in reason
+
+
 def test_a_lazy_import_is_verified_too(open_app) -> None:
     """A module of the bundle that is read long after it was opened must still be what the digest says."""
     body = (
