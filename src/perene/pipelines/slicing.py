@@ -1,8 +1,9 @@
 """Slices: the groups of rows in which a candidate must not be worse.
 
-A candidate that is as good on the whole may harm a few. Each group with enough rows is tested for harm; the tests are
-held together by Holm's method, so that all of them cry wolf together as often as the gate alone. Groups that are too
-small are shown, not judged. (notes: an interval for each of 20 slices would refuse nearly every equal candidate.)
+A candidate that is as good on the whole may harm a few. Each group with enough rows is tested for harm as the whole is:
+surely worse, and perhaps by more than the margin. The tests are held together by Holm's method, so that all of them cry
+wolf together as often as the gate alone; 20 intervals of their own would refuse nearly every equal candidate. Groups
+that are too small are shown, not judged.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from perene.definition.gates import Margin
 from perene.definition.hooks import Hook
 from perene.definition.model import Model
 from perene.pipelines.contests import CannotJudge, Said, TestSet, closed
 from perene.pipelines.scoring import Truthful
 from perene.records.verdict import Check, Decision
 from perene.statistics.comparisons import Comparison, holm, p_worse
-from perene.statistics.gate import LEAST_MINORITY_ROWS
+from perene.statistics.gate import LEAST_MINORITY_ROWS, margin_in_units
 from perene.statistics.intervals import Mask
 from perene.statistics.reasons import side
 
@@ -48,14 +50,18 @@ def compare_slices(test: TestSet, candidate: Said, other: Said) -> list[Slice]:
     return [_compared(test, candidate, other, of=of, value=value, mask=mask) for of, value, mask in _groups(test)]
 
 
-def check_slices(slices: list[Slice], *, alpha: float) -> Check:
-    """Whether the candidate is worse in any group: worse, or pass."""
+def check_slices(slices: list[Slice], *, alpha: float, margin: Margin) -> Check:
+    """Whether the candidate is worse in any group: worse, or pass.
+
+    Raises:
+        CannotJudge: a difference is not a number.
+    """
     judged = [part for part in slices if part.p is not None]
     p = np.array([part.p for part in judged], dtype=np.float64)
     for part in judged:
         if not isfinite(part.p or 0.0):
             raise CannotJudge(f"the difference on {part.of}={part.value} is not a number")
-    harmed = [part for part, harm in zip(judged, holm(p, alpha), strict=True) if harm]
+    harmed = [part for part, sure in zip(judged, holm(p, alpha), strict=True) if sure and _matters(part, margin)]
     small = len(slices) - len(judged)
     beside = f"; {small} too small to judge" if small else ""
     if not harmed:
@@ -71,6 +77,12 @@ def check_slices(slices: list[Slice], *, alpha: float) -> Check:
         f"worse on {told}{more}: with {100 * (1 - alpha):.4g} % certainty over the {len(judged)} groups judged{beside}"
     )
     return Check(name="slices", decision=Decision.WORSE, reason=why)
+
+
+def _matters(part: Slice, margin: Margin) -> bool:
+    """Whether a group may be worse by the margin or more."""
+    found = part.comparison
+    return found is not None and float(found.upper) >= margin_in_units(margin, float(found.champion_score))
 
 
 def shown_slices(slices: list[Slice]) -> Mapping[str, object]:

@@ -186,7 +186,9 @@ class _Trial:
         self.slices = compare_slices(self.test, mine, other)
         if not self.slices or self._contest.champion is None:
             return None  # a first model stands against a constant; its groups are shown
-        return check_slices(self.slices, alpha=self.test.model.gate.alpha)
+        gate = self.test.model.gate
+        assert gate.margin is not None  # the model fills it in
+        return check_slices(self.slices, alpha=gate.alpha, margin=gate.margin)
 
     def _closed(self, name: str, look: Callable[[], Check | None]) -> Check | None:
         try:

@@ -147,7 +147,7 @@ def _refusal(comparison: Comparison | None, gate: Gate, evidence: Evidence, metr
     if rows == 0:
         return "no row of the test window can be scored"
     if rows < LEAST_SCORED_SHARE * evidence.expected_rows:
-        return f"only {rows:,} of {evidence.expected_rows:,} rows were scored; {LEAST_SCORED_SHARE:.1%} must be"
+        return f"only {rows:,} of {evidence.expected_rows:,} rows were scored; the gate needs {LEAST_SCORED_SHARE:.1%}"
     for name, score in (("candidate", comparison.candidate_score), (against, comparison.champion_score)):
         if not isfinite(score):
             return f"the {name}'s {metric} is {float(score)}, not a number"
@@ -156,12 +156,13 @@ def _refusal(comparison: Comparison | None, gate: Gate, evidence: Evidence, metr
     if not (isfinite(comparison.difference) and isfinite(comparison.half_width)):
         return f"the difference in {metric} is not a number"
     if evidence.minority_rows is not None and evidence.minority_rows < LEAST_MINORITY_ROWS:
-        return f"only {evidence.minority_rows} rows are of the rarer class; {LEAST_MINORITY_ROWS} must be"
+        return f"only {evidence.minority_rows} rows are of the rarer class; the gate needs {LEAST_MINORITY_ROWS}"
     return "the candidate gives every row the same answer" if evidence.is_constant else ""
 
 
 def _too_short(comparison: Comparison | None, gate: Gate) -> str:
-    return f"{comparison.days if comparison else 0} days of rows are too few; {gate.min_days} must be"
+    days = comparison.days if comparison else 0
+    return f"there {'is 1 day' if days == 1 else f'are {days} days'} of rows, and the gate needs {gate.min_days}"
 
 
 def _undecided(comparison: Comparison | None, metric: str, against: Against) -> Verdict:

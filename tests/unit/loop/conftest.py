@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from textwrap import dedent
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -21,7 +20,7 @@ from perene.pipelines.validation import validate
 from perene.records.dataset import DatasetVersion
 from perene.records.model import ModelVersion
 from perene.records.verdict import Evaluation
-from perene.statistics.scores import Constant
+from perene.statistics.scores import constant_predictor
 
 HEAD = '''
 import math
@@ -144,9 +143,10 @@ class Bench:
         return ModelVersion(**usual | other)  # type: ignore[arg-type]
 
     def predictor(self, predict: Callable[[pl.DataFrame], object], number: int = 1, **other: object) -> Predictor:
-        """A version that predicts as a function of the features says; its baseline is the training labels' mean."""
+        """A version that predicts as a function of the features says; its baseline is that of the training labels."""
         train = self.app.datasets.read(self.model, self.dataset, part="train")
-        baseline = Constant(name="mean", value=np.asarray(train["label"].cast(pl.Float64).mean()))
+        y, label = train["label"].to_numpy(), self.model.label
+        baseline = constant_predictor(y, label.task, score=lambda c: c.name != "mean", classes=label.classes)
         return Predictor(self.version(number, **other), self.model, _Fitted(predict), baseline)
 
     def add_version(self, number: int) -> ModelVersion:
