@@ -223,6 +223,50 @@ def test_a_callers_clock_may_be_a_minute_ahead(ahead, taken) -> None:
         assert isinstance(found, pl.DataFrame) if taken else found == {(0, "came_at")}
 
 
+@pytest.mark.parametrize("model", [REGRESSION, BINARY])
+@pytest.mark.parametrize(("before", "taken"), [(-1, True), (0, True), (10, True), (10.01, False), (60 * 24, False)])
+def test_a_label_cannot_be_known_before_its_prediction_is_asked_for(model, before, taken) -> None:
+    """But for ten minutes, by which the clocks of two writers may disagree; the row and the field are named."""
+    known = {known_name(model): AT - timedelta(minutes=before)}
+    rows = [good(model), good(model) | known, good(model, by_id=True)]
+
+    assert isinstance(parsed(model, [rows[0], rows[2]]), pl.DataFrame)
+    for found in (parsed(model, rows), checked(model, pl.DataFrame(rows[:2]))):
+        assert isinstance(found, pl.DataFrame) if taken else found == {(1, known_name(model))}
+
+
+def test_an_early_label_is_told_in_words() -> None:
+    """What it must not be before, as the model declares it."""
+    asked = Model("parcels", row=Parcel, key=["number"], at="sent_at", asked="1d before", label=Label("late", bool),
+                  train_on="30d", test_on="5d")  # fmt: skip
+    row = {"number": 3, "sent_at": AT, "late": True}
+
+    with pytest.raises(BadRows) as caught:
+        check_truths(asked, pl.DataFrame([row | {"known_at": AT - timedelta(days=2)}]), **TERMS)
+    (field,) = caught.value.fields
+    assert (field.row, field.field) == (0, "known_at")
+    assert field.what == "must not be before sent_at - 1d, when the prediction is asked for"
+    assert check_truths(asked, pl.DataFrame([row | {"known_at": AT - timedelta(hours=5)}]), **TERMS).height == 1
+
+
+def test_a_truth_of_an_event_of_the_future_is_refused() -> None:
+    """Nothing can be known of it now; where the row does not say when it was known, its event's time is named."""
+    row = {name: value for name, value in good(BINARY).items() if name != "known_at"}
+    rows = [row, row | {"sent_at": NOW + timedelta(minutes=9)}, row | {"sent_at": NOW + timedelta(days=1)}]
+
+    for found in (parsed(BINARY, rows), checked(BINARY, pl.DataFrame(rows))):
+        assert found == {(2, "sent_at")}
+
+
+def test_a_truth_may_be_taken_back_whatever_its_times() -> None:
+    """So a mistake of the past can be mended."""
+    row = good(REGRESSION) | {"hours": None, "came_at": None, "sent_at": NOW + timedelta(days=400)}
+
+    for lines in (parsed(REGRESSION, [row]), checked(REGRESSION, columns_of([row], "hours", pl.Float64()))):
+        assert isinstance(lines, pl.DataFrame)
+        assert lines["retracted"].to_list() == [True]
+
+
 def test_a_key_field_with_a_default_may_be_left_out() -> None:
     """It then is what it is in a request for a prediction: the default, and the same identity."""
     row = {name: value for name, value in good(BINARY).items() if name != "zone"}

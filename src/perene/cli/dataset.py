@@ -152,6 +152,8 @@ def import_examples(door: Door, model: str, file: str, format: str | None) -> No
         dtypes[declared.label.known_at] = dtypes[declared.at]
     imported = app.import_examples(model, read_rows(file, dtypes, format=format))
     text = f"{model}: {counted(int(str(imported['rows'])), 'row')} read, {changes_of(imported, imported)}"
+    if imported["later"]:
+        text += f", {counted(int(str(imported['later'])), 'label')} that will count once known"
     door.out.done("dataset.import", imported, text=text, id=model)
     door.out.next(f"perene train {model}")
 

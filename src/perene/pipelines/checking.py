@@ -14,6 +14,7 @@ from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.errors import DataError
 from perene.pipelines.changing import IDENTITY, last_of_each, no_examples
+from perene.pipelines.knowing import FUTURE, latest_event, too_early
 from perene.storage.envelope import INSTANT, keys
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -58,7 +59,7 @@ def check_examples(
     known_at, more = _known_at(model, rest, labelled=label.is_not_null(), now=now)
     event_at = checked.good[model.at].alias("event_at")
     rows = pl.DataFrame([keys(checked.good, model.key).alias("key"), event_at, label, known_at])
-    whys += [*more, *_outside(model, rows, span)]
+    whys += [*more, *_outside(model, rows, span), _early(model, rows)]
     whys.append(_told_again(model, rows, whys))
     bad, aside = _set_aside(model, rest, whys)
     examples = rows.with_columns(row=checked.good.to_struct("row")).filter(~bad)
@@ -171,6 +172,13 @@ def _outside(model: Model, rows: pl.DataFrame, span: tuple[datetime, datetime] |
     if span is not None:
         outside = ~rows["event_at"].is_between(*span, closed="left")
         yield model.at, f"is not in [{span[0]:%Y-%m-%d}, {span[1]:%Y-%m-%d}), for which it was asked", outside
+
+
+def _early(model: Model, rows: pl.DataFrame) -> Why:
+    """Rows whose label was known before their prediction is asked for."""
+    early = (rows["event_at"] > latest_event(model, rows["known_at"])).fill_null(value=False)
+    flag = rows["label"].is_not_null() & early
+    return (model.at, FUTURE, flag) if model.label.known_at is None else (model.label.known_at, too_early(model), flag)
 
 
 def _told_again(model: Model, rows: pl.DataFrame, whys: list[Why]) -> Why:

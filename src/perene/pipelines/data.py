@@ -81,8 +81,8 @@ def import_examples(
 ) -> dict[str, object]:
     """Import rows with their labels; returns what changed, as JSON.
 
-    An identity that was imported before is corrected. A label that is known only later counts from then on; until then
-    holds what was imported before.
+    An identity that was imported before is corrected. A label that is known only later (``later`` counts them) counts
+    from then on; until then holds what was imported before.
 
     Raises:
         DataError: more than the declared share of rows is bad ("bad-rows"), or the label's columns are missing
@@ -101,7 +101,8 @@ def import_examples(
     later = _meanwhile(model, rows.filter(pl.col("known_at") > now), examples.current(model, _IMPORT, days, as_of=now))
     # Every import is an append of its own: what it says again, the comparison has left out.
     number = examples.append(model, pl.concat([later, rows]), f"{_IMPORT}:{who}:{new_id(lake.machine())}")
-    return {"rows": arrived.total, "quarantined": arrived.bad_days.len(), "ingest": number} | asdict(counted(changes))
+    told = {"rows": arrived.total, "quarantined": arrived.bad_days.len(), "ingest": number}
+    return {**told, **asdict(counted(changes)), "later": new.filter(pl.col("known_at") > now)["label"].count()}
 
 
 def _meanwhile(model: Model, later: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.definition.row import bad_fields, validator
 from perene.errors import BadField, BadRows, DataError
+from perene.pipelines.knowing import FUTURE, latest_event, too_early
 from perene.records.identity import identity
 from perene.storage.envelope import keys
 from perene.storage.journal import Entry
@@ -62,8 +63,8 @@ def parse_truths(
     """Check posted rows and read them.
 
     A row has the label under its name (null takes it back), when it was known under the label's ``known_at`` name (now,
-    when it does not say), and either ``prediction_id`` or the key fields and the time field. Raises BadRows, which
-    names each bad row and field.
+    when it does not say), and either ``prediction_id`` or the key fields and the time field. A label cannot be known
+    before its prediction is asked for. Raises BadRows, which names each bad row and field.
     """
     shapes = {by_id: truth_fields(model, by_id=by_id, now=now) for by_id in (True, False)}
     checks = {by_id: validator(fields, json=True) for by_id, fields in shapes.items()}
@@ -75,6 +76,9 @@ def parse_truths(
             (said,) = checks[by_id].validate_python([item])
         except pydantic.ValidationError as error:
             bad += [replace(found, row=position) for found in bad_fields(error, shapes[by_id], [item])]
+            continue
+        if not by_id and (early := _early(model, said, now)) is not None:
+            bad.append(replace(early, row=position))
             continue
         truths.append(_truth(model, said, now=now, recorded_at=recorded_at, source=source))
     if bad:
@@ -116,9 +120,15 @@ def check_truths(
             columns[field.name] = pl.Series([field.default], dtype=field.dtype).new_from_index(0, frame.height)
             continue
         checked = check_frame(frame.select(field.name), [field])
-        columns[field.name] = checked.good[field.name]
+        columns[field.name] = _in_place(checked.good[field.name], ~checked.bad_rows)
         wrong = wrong | checked.bad_rows
         bad += [_bad_cell(frame, row, field) for row in checked.bad_rows.arg_true().head(_TOLD)]
+    if "prediction_id" not in columns:
+        early = _are_early(model, columns, now) & ~wrong
+        said = frame.get_column(_known_name(model), default=None)
+        rows = early.arg_true().head(_TOLD)
+        bad += [_too_early(model, row, is_given=said is not None and said[row] is not None) for row in rows]
+        wrong = wrong | early
     if bad:
         raise _no_truths(model, sorted(bad, key=lambda found: found.row), rows=int(wrong.sum()), of=frame.height)
     return _lines(model, columns, frame.height, now=now, recorded_at=recorded_at, source=source)
@@ -133,7 +143,7 @@ def truth_fields(model: Model, *, by_id: bool, now: datetime) -> tuple[Field, ..
         choices=label.classes or None, rules=(), logged=True, pii=False,
     )  # fmt: skip
     known_at = replace(
-        usual, name=label.known_at or "known_at", kind="datetime", dtype=_INSTANT, required=False, choices=None,
+        usual, name=_known_name(model), kind="datetime", dtype=_INSTANT, required=False, choices=None,
         rules=(("le", now + _AHEAD),),
     )  # fmt: skip
     if not by_id:
@@ -143,6 +153,36 @@ def truth_fields(model: Model, *, by_id: bool, now: datetime) -> tuple[Field, ..
         usual, name="prediction_id", kind="str", dtype=pl.String(), nullable=False, choices=None, rules=lengths
     )
     return one, usual, known_at
+
+
+def _early(model: Model, said: Mapping[str, Any], now: datetime) -> BadField | None:
+    """What is wrong with a label that was known before its prediction is asked for. To take one back is never early."""
+    known_at = said[_known_name(model)]
+    if said[model.label.name] is None or said[model.at] <= latest_event(model, known_at or now):
+        return None
+    return _too_early(model, 0, is_given=known_at is not None)
+
+
+def _are_early(model: Model, columns: Mapping[str, pl.Series], now: datetime) -> pl.Series:
+    """The same, column by column."""
+    last = latest_event(model, columns[_known_name(model)].fill_null(now))
+    return (columns[model.label.name].is_not_null() & (columns[model.at] > last)).fill_null(value=False)
+
+
+def _in_place(values: pl.Series, where: pl.Series) -> pl.Series:
+    """Values in the rows that they belong to, and null in the others."""
+    nothing = pl.Series([None], dtype=values.dtype).new_from_index(0, where.len())
+    return nothing.scatter(where.arg_true(), values)
+
+
+def _too_early(model: Model, row: int, *, is_given: bool) -> BadField:
+    if is_given:
+        return BadField(row=row, field=_known_name(model), what=too_early(model))
+    return BadField(row=row, field=model.at, what=FUTURE)
+
+
+def _known_name(model: Model) -> str:
+    return model.label.known_at or "known_at"
 
 
 def _refuse_columns(model: Model, frame: pl.DataFrame, fields: Sequence[Field]) -> None:
@@ -155,7 +195,7 @@ def _refuse_columns(model: Model, frame: pl.DataFrame, fields: Sequence[Field]) 
             why="; ".join(
                 f"{word} {', '.join(names)}" for word, names in (("missing", absent), ("not known", unknown)) if names
             ),
-            mend=f"give {wanted}; {model.label.known_at or 'known_at'} says when it was known",
+            mend=f"give {wanted}; {_known_name(model)} says when it was known",
             code="data-columns",
         )
 
@@ -177,7 +217,7 @@ def _lines(
     """The lines of the log for checked columns."""
     nothing = pl.Series([None] * height)
     by_id = "prediction_id" in columns
-    known_at = columns[model.label.known_at or "known_at"].fill_null(now)
+    known_at = columns[_known_name(model)].fill_null(now)
     event_at = nothing.cast(_INSTANT) if by_id else columns[model.at]
     label = columns[model.label.name]
     return pl.DataFrame(
@@ -197,7 +237,7 @@ def _lines(
 
 def _truth(model: Model, said: Mapping[str, Any], *, now: datetime, recorded_at: datetime, source: str) -> Truth:
     by_id = said.get("prediction_id")
-    known_at = said[model.label.known_at or "known_at"] or now
+    known_at = said[_known_name(model)] or now
     return Truth(
         prediction_id=by_id,
         key=None if by_id else identity({name: said[name] for name in model.key}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from perene.definition.label import Label
 from perene.errors import DataError
 
 NOW = "2013-01-31 12:00"  # the window is of 17 to 29 January
@@ -109,17 +110,39 @@ def test_events_of_the_future_may_be_imported(history):
     assert version.filter(pl.col("starts").dt.day() == 20)["label"].to_list() == ahead["late"].to_list()
 
 
-def test_a_label_that_is_known_before_it_is_asked_for_comes_in_time(history):
-    """Of a future event, whose label is known before the prediction is asked for, nothing is there until then."""
-    history.bring(
-        history.trips("2013-03-20", 1, a_day=1).with_columns(
-            rider=pl.lit("seer"), ended=pl.lit(history.instant("2013-03-20 04:00"))
-        ),
-        NOW,
-    )  # fmt: skip
+@pytest.mark.parametrize(("known", "bad"), [("05:00", 0), ("04:50", 0), ("04:49", 1), ("00:00", 1)])
+def test_a_label_that_is_known_before_its_prediction_is_asked_for_is_set_aside(history, known, bad):
+    """A trip at six is asked for at five; the clocks of two writers may disagree by ten minutes."""
+    history.declare(examples="log", source=None, max_bad="100%")
+    done = history.bring(trip(history, known=f"2013-01-20 {known}"), NOW)
 
-    said = history.said().filter(pl.col("key") == '["seer"]')
-    assert said.select("label", "known_at").rows() == [(True, history.instant("2013-03-20 04:00"))]
+    assert done["quarantined"] == bad
+    whys = [(aside.field, aside.what, aside.rows) for aside in history.sources.quarantined("trip-late")]
+    assert whys == [("ended", "must not be before starts - 1h, when the prediction is asked for", 1)] * bad
+
+
+def test_a_row_without_a_label_says_nothing_of_when_it_was_known(history):
+    """Whatever stands there."""
+    row = trip(history, known="2013-01-01").with_columns(late=pl.lit(None, dtype=pl.Boolean))
+
+    assert history.bring(row, NOW)["quarantined"] == 0
+
+
+def test_a_label_of_the_future_that_was_known_at_the_import_is_set_aside(history):
+    """Of a model whose labels do not say when they were known: an event of tomorrow cannot have one."""
+    history.declare(examples="log", source=None, label=Label("late", bool, wait="24h"), max_bad="100%")
+    done = history.bring(history.trips("2013-02-01", 1).drop("ended"), NOW)
+
+    assert done["quarantined"] == 3
+    assert [(a.field, a.what) for a in history.sources.quarantined("trip-late")] == [
+        ("starts", "lies in the future, but comes with a label")
+    ]
+
+
+def test_labels_that_count_only_later_are_told(history):
+    """They are kept, and the import says how many there are."""
+    assert history.bring(trip(history, known="2013-01-31 15:00"), NOW)["later"] == 1
+    assert history.bring(trip(history), NOW)["later"] == 0
 
 
 def test_an_import_wins_over_the_log(history):
