@@ -53,6 +53,7 @@ def declared(model: Model) -> dict[str, Any]:
         "metrics": [{"name": m.name, "better": m.better, "unit": m.unit, "whole": m.whole} for m in model.metrics],
         "slices": [hook.name for hook in model.slices],
         "posts": [hook.name for hook in model.posts],
+        "golden": None if model.golden_hook is None else model.golden_hook.name,
         "answer": str(model.answer_dtype),
     }
 

@@ -115,8 +115,7 @@ def _tell(model: Model, verdict: Verdict, released: Released, *, alerts: Alerts,
     name, id = model.name, released.release.id
     version = f"v{released.release.version}"
     if verdict.decision is Decision.WORSE:
-        other = "what is live, which stays" if verdict.against == "champion" else "a constant prediction"
-        what = f"{name} {version} is worse than {other}"
+        what = f"{name} {version} is worse than {_than(verdict)}"
         mend = f"perene release show {id}; look at the newest data first, then at what changed in the code"
         alerts.raise_(name, WORSE, severity="notice", what=what, why=verdict.reason, mend=mend, at=now)
     elif verdict.decision is Decision.REFUSED:
@@ -126,3 +125,13 @@ def _tell(model: Model, verdict: Verdict, released: Released, *, alerts: Alerts,
     elif verdict.decision is Decision.PASS:
         for rule in (WORSE, REFUSED):
             alerts.resolve(name, rule, at=now, why=f"{version}: {verdict.reason}")
+
+
+def _than(verdict: Verdict) -> str:
+    """What a candidate is worse than."""
+    against = next((check.name for check in verdict.checks if check.decision is Decision.WORSE), verdict.against)
+    if against == "baseline":
+        return "a constant prediction"
+    if against == "slices":
+        return "what is live for some rows; what is live stays"
+    return "what is live, which stays" if against == "champion" else f"the {against}; what is live stays"
