@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
-from datetime import UTC, datetime
+import shutil
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 from deltalake import DeltaTable
 
-from perene.app import open_project
+from perene.app import App, open_project
 
 MODEL = "parcel-hours"
 
@@ -291,3 +294,156 @@ def test_the_audit_log_has_who_and_why(call, tiny) -> None:
 
     assert (line.actor, line.why) == ("ana", "the feed is broken")
     assert line.at <= datetime.now(UTC)
+
+
+def test_the_history_is_told_by_versions(call, lived) -> None:
+    """model history -q prints the version that each line is about, the newest first; a hold is about the model."""
+    said = call(lived, "model", "history", MODEL, "-q")
+
+    assert set(said.lines) == {MODEL, f"{MODEL}@1", f"{MODEL}@2"}
+    assert call(lived, "model", "show", said.lines[0], "-q").lines == [said.lines[0]]
+
+
+def test_a_list_of_releases_says_verdict_and_why(call, lived) -> None:
+    """release list has what the gate said of each, and why it was or was not released."""
+    back, second, first = call(lived, "release", "list", "--json").data
+    lines = [dict(zip(*pair, strict=True)) for pair in titled(call(lived, "release", "list").lines)]
+
+    assert (first["verdict"], second["verdict"], back["verdict"]) == ("pass", "pass", None)
+    assert first["why"].startswith("better than a constant prediction")
+    assert second["why"].startswith("not significantly worse")
+    assert back["why"] == "a test"
+    assert [(line["verdict"], line["why"]) for line in lines] == [
+        (release["verdict"] or "", release["why"]) for release in (back, second, first)
+    ]
+    assert "● pass" in call(lived, "release", "list", width=120).lines[2]
+
+
+def test_a_rejected_release_says_who_decided_so(call, tiny) -> None:
+    """The reason of a person stands in the list, not the gate's."""
+    prepare(call, tiny, release="review")
+    call(tiny, "train", MODEL)
+    waiting = call(tiny, "release", "show", 2, "--check")
+    call(tiny, "release", "reject", 2, "--why", "not today")
+
+    (rejected, *_) = call(tiny, "release", "list", "--json").data
+
+    assert (waiting.code, call(tiny, "release", "show", 2, "--check").code) == (8, 0)
+    assert (rejected["verdict"], rejected["state"], rejected["why"]) == ("pass", "rejected", "not today")
+
+
+def test_a_worse_candidate_is_3_for_whoever_asks(call, tiny) -> None:
+    """release show --check gives 3 for a verdict that is worse."""
+    prepare(call, tiny, worse=True)
+    call(tiny, "train", MODEL)
+
+    assert (call(tiny, "release", "show", 2).code, call(tiny, "release", "show", 2, "--check").code) == (0, 3)
+
+
+def test_an_alert_is_shown_with_what_mends_it(call, lived) -> None:
+    """alert show has what, why, since when and the mend."""
+    fields = dict(line.split("\t") for line in call(lived, "alert", "show", 1).lines)
+
+    assert fields["what"] == "run 3 of parcel-hours failed: train of parcel-hours failed"
+    assert fields["state"] == "▲ firing"
+    assert "no parcels today" in fields["why"]
+    assert fields["mend"].startswith("mend models/parcel_hours.py:")
+    assert fields["last"].endswith(", 1 time in all")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "list"], ["release", "list"], ["dataset", "list"], ["model", "history", MODEL],
+        ["prediction", "list", MODEL],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_a_limit_cuts_is_said(call, lived, arguments) -> None:
+    """--limit says on stderr that there is more, and in JSON "more": true; a list that is whole says nothing."""
+    cut = [call(lived, *arguments, "--limit", 2, *how) for how in ([], ["-q"])]
+    document = call(lived, *arguments, "--limit", 2, "--json")
+    whole = call(lived, *arguments, "--limit", 99)
+
+    assert [said.err for said in cut] == ["… and more: --limit 4 shows twice as many\n"] * 2
+    assert [len(said.lines) for said in cut] == [3, 2]
+    assert (document.err, json.loads(document.out)["more"], len(json.loads(document.out)["data"])) == ("", True, 2)
+    assert whole.err == ""
+    assert "more" not in json.loads(call(lived, *arguments, "--limit", 99, "--json").out)
+
+
+def test_a_rollback_to_an_old_version_warns(call, tmp_path) -> None:
+    """A rollback says how old its version is, and warns when it is stale or soon will be; a dry run warns too."""
+    said = {}
+    with closing(replayed(tmp_path)) as app:
+        app.train(MODEL, actor="test")
+        app.train(MODEL, actor="test")
+        stale_at = app.freshness(app.models.version(MODEL, 1)).stale_at
+        for hours in (48, 3, -5):
+            app.time.advance(stale_at - timedelta(hours=hours))
+            said[hours] = call(tmp_path / "tiny", "release", "rollback", MODEL, "--dry-run", "--why", "x")
+    done = call(tmp_path / "tiny", "release", "rollback", MODEL, "--why", "x", "--json")
+
+    assert "v2 → v1 (11 d old; limit 13 d), and the model would be held" in said[48].out
+    assert said[48].err == ""
+    assert said[3].err.startswith("warning: v1 turns stale in 3 h (2026-")
+    assert said[-5].err.startswith("warning: v1 has been stale for 5 h (2026-")
+    assert done.err == said[-5].err
+    assert (done.data["version"], done.data["freshness"]["state"]) == (1, "stale")
+
+
+def test_train_stops_waiting_when_its_time_is_over(call, tiny) -> None:
+    """--timeout gives 124 and leaves the run queued, to go on where it stood; a span that is none is wrong usage."""
+    code = tiny / "models" / "parcel_hours.py"
+    code.write_text(code.read_text().replace("    slope, base", "    import time; time.sleep(99)\n    slope, base", 1))
+
+    said = call(tiny, "train", MODEL, "--timeout", "1s", "--json")
+    (run, *_) = call(tiny, "run", "list", "--json").data
+
+    assert said.code == 124
+    error = json.loads(said.err.splitlines()[-1])["data"]
+    assert (error["code"], error["mend"]) == (
+        "timeout", f"perene worker --once --model {MODEL}, or a longer --timeout",
+    )  # fmt: skip
+    assert run["state"] == "queued"
+    assert call(tiny, "train", MODEL, "--timeout", "soon").code == 2
+
+
+def test_the_version_is_asked_for_both_ways(call, tmp_path) -> None:
+    """perene --version and perene version say the same number."""
+    number = call(tmp_path, "version", "-q").out
+
+    assert call(tmp_path, "--version").out == f"perene {number}"
+
+
+def test_an_earlier_demo_is_replaced_only_after_a_yes(call, tmp_path, monkeypatch) -> None:
+    """At a terminal the demo asks before it replaces a folder of its own; a no leaves the folder as it is."""
+    (tmp_path / "perene-demo").mkdir()
+    (tmp_path / "perene-demo" / ".perene-demo").write_text("")
+    monkeypatch.setattr("sys.stdin", Typed("n\n"))
+
+    said = call(tmp_path, "demo", width=80)
+
+    assert said.code == 4
+    assert "Replace perene-demo, an earlier demo" in said.out + said.err
+    assert [path.name for path in (tmp_path / "perene-demo").iterdir()] == [".perene-demo"]
+
+
+class Typed(io.StringIO):
+    """What a person types at a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def titled(lines: list[str]) -> list[tuple[list[str], list[str]]]:
+    """The cells of each line of a table beside the titles."""
+    return [(lines[0].split("\t"), line.split("\t")) for line in lines[1:]]
+
+
+def replayed(folder: Path) -> App:
+    """The tiny project, opened, whose time is a replay that begins at noon of 20 May 2026."""
+    shutil.copytree(Path(__file__).parent.parent / "tiny", folder / "tiny")
+    app = open_project(folder / "tiny")
+    app.time.start_replay(datetime(2026, 5, 20, 12, tzinfo=UTC))
+    return app

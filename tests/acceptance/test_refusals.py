@@ -35,6 +35,7 @@ def test_an_unknown_model_is_5_with_the_names_there_are(call, lived, arguments) 
     [
         (["release", "show", 99], 5, "not-found"),
         (["run", "show", 99], 5, "not-found"),
+        (["alert", "show", 99], 5, "not-found"),
         (["dataset", "show", MODEL, "--version", 99], 5, "not-found"),
         (["model", "show", MODEL, "--version", 99], 5, "not-found"),
         (["prediction", "show", "nobody"], 5, "not-found"),
@@ -47,6 +48,8 @@ def test_an_unknown_model_is_5_with_the_names_there_are(call, lived, arguments) 
         (["modell"], 2, "usage"),
         (["up", "--port", 65536], 2, "usage"),
         (["dataset", "show", f"{MODEL}@x"], 2, "usage"),
+        (["model", "show", f"{MODEL}@2", "--version", 1], 2, "usage"),
+        (["train", MODEL, "--timeout", "0s"], 2, "usage"),
         (["status", "--env", "nowhere"], 2, "settings"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from perene import errors
 from perene.cli import main
 from perene.cli.failures import exit_code, report_of
+from perene.cli.timeouts import StillAtWork
 
 
 def shown(error: BaseException, **options) -> str:
@@ -64,10 +65,11 @@ def test_an_error_as_json_has_the_same_parts():
         (errors.NotFound("x"), 5),
         (errors.TrainingError("x"), 1),
         (errors.Conflict("x"), 1),
+        (StillAtWork("x"), 124),
     ],
 )
 def test_errors_have_their_exit_codes(error, code):
-    """2 is for usage and configuration, 4 for what is not allowed, 5 for what is not there, 1 for the rest."""
+    """2 is for usage and configuration, 4 not allowed, 5 not there, 124 out of time, 1 for the rest."""
     assert exit_code(error) == code
 
 
@@ -127,3 +129,15 @@ def test_an_interrupt_ends_with_130(capsys, monkeypatch):
 
     assert main(["version"]) == 130
     assert capsys.readouterr().err.strip() == "interrupted"
+
+
+def test_all_bad_rows_are_told_to_machines():
+    """People read the first bad fields of many; JSON has them all."""
+    fields = tuple(errors.BadField(row=row, field="km", what="is missing") for row in range(30))
+    error = errors.BadRows("some rows cannot be read", fields)
+
+    document = json.loads(shown(error, as_json=True))["data"]
+
+    assert document["rows"][29] == {"row": 29, "field": "km", "what": "is missing"}
+    assert len(document["rows"]) == 30
+    assert "and 20 more" in shown(error)

@@ -91,3 +91,13 @@ def test_a_run_that_waits_for_another_says_so():
 def test_what_a_step_made_is_said_in_a_few_words(made, words):
     """A step that ended says what it made; one that works says nothing."""
     assert made_by(made) == words
+
+
+def test_a_dumb_terminal_gets_whole_lines_only(monkeypatch):
+    """Where a line cannot be written over, each step is a line of its own when it has ended."""
+    monkeypatch.setenv("TERM", "dumb")
+
+    said = told(Terminal(), run(step("validate")), run(step("validate", 0.2)))
+
+    assert "\r" not in said
+    assert said.splitlines()[1:] == ["  validate  ● succeeded    0.2 s"]

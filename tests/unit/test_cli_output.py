@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from perene.cli.output import Column, Mode, Output
+from perene.cli.output import Column, Mode, Output, output_for
 from perene.cli.terminal import cut, is_coloured, one_line, width_of
 from perene.cli.words import ago, between, size, span, state
 from perene.records.plain import plain_data
@@ -184,6 +186,35 @@ def test_colour_is_off_when_the_environment_says_so(monkeypatch, name, value):
     assert not is_coloured(Terminal())
 
 
+def test_each_stream_has_its_own_colour(monkeypatch):
+    """A terminal on stderr has colour while stdout is a pipe, and the other way round; --no-color is for both."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    coloured = {}
+    for out, err in ((StringIO(), Terminal()), (Terminal(), StringIO())):
+        monkeypatch.setattr("sys.stdout", out)
+        monkeypatch.setattr("sys.stderr", err)
+        given, refused = output_for(), output_for(no_colour=True)
+        coloured[out.isatty()] = (given.coloured, given.err_coloured)
+        assert (refused.coloured, refused.err_coloured) == (False, False)
+
+    assert coloured == {False: (False, True), True: (True, False)}
+
+
+def test_what_is_cut_is_said_and_what_is_whole_is_not():
+    """A list with more rows than its limit says so: on stderr, in JSON by "more"."""
+    told = {}
+    for mode in (Mode.HUMAN, Mode.TSV, Mode.IDS, Mode.JSON):
+        for limit in (1, 2):
+            output = Output(mode=mode, out=StringIO(), err=StringIO())
+            output.table("things", THINGS, columns=COLUMNS, id_of=lambda t: t.name, limit=limit)
+            told[mode, limit] = output.err.getvalue(), "more" in output.out.getvalue()
+
+    assert {case[0] for case, (err, _) in told.items() if err} == {Mode.HUMAN, Mode.TSV, Mode.IDS}
+    assert {case[1] for case, (err, _) in told.items() if err} == {1}
+    assert [case for case, (_, more) in told.items() if more] == [(Mode.JSON, 1)]
+
+
 def test_texts_cannot_move_the_cursor():
     """Control characters of values never reach a terminal."""
     assert one_line("a\x1b[2Jb\nc\td") == "a [2Jb c d"
@@ -203,6 +234,7 @@ def test_plain_data_knows_every_kind_of_value_in_the_records():
         "c": Light.GREEN,
         "d": (np.float64("nan"), np.int64(2)),
         "e": THINGS[0],
+        "f": [Decimal("1.50"), time(7, 30), Path("a/b")],
     }
 
     plain = plain_data(value)
@@ -212,6 +244,7 @@ def test_plain_data_knows_every_kind_of_value_in_the_records():
     assert plain["c"] == "green"
     assert plain["d"] == [None, 2]
     assert plain["e"]["name"] == "late"
+    assert plain["f"] == ["1.50", "07:30:00", "a/b"]
 
 
 @pytest.mark.parametrize(

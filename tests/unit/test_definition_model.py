@@ -352,6 +352,15 @@ def test_declaration_is_json_without_lines():
     assert json.dumps(one.declaration()) == json.dumps(other.declaration())
 
 
+def test_durations_are_declared_in_seconds():
+    """No duration of a declaration is a text, and one that never ends is null."""
+    label = Label("late", bool, wait="36h")
+    declared = model(label=label, train_on="365d", every=None, asked="1h before").declaration()
+
+    assert (declared["label"]["wait"], declared["train_on"], declared["asked"]) == (129_600, 31_536_000, 3_600)
+    assert (declared["every"], declared["stale_after"]) == (None, None)
+
+
 def test_metric_order_does_not_matter_for_names():
     """Hooks keep the order of their declaration."""
     made = model(metric=[loss, auc], slice=[features], gate=gate("loss"))

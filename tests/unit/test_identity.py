@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perene.records.identity import digest_of, identity, new_id, new_ids, plain
+from perene.records.identity import digest_of, identity, key_of, new_id, new_ids, plain
 
 quick = settings(deadline=None)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -149,3 +149,10 @@ def test_what_has_no_json_has_no_digest() -> None:
     """It is refused as such."""
     with pytest.raises(TypeError, match="set"):
         digest_of({"a": {1}})
+
+
+def test_a_key_comes_back_out_of_its_identity():
+    """The fields of a key are told by their names, as JSON holds them."""
+    key = {"carrier": "UA", "flight": 7, "at": datetime(2013, 3, 1, tzinfo=UTC)}
+
+    assert key_of(key, identity(key)) == {"carrier": "UA", "flight": 7, "at": "2013-03-01T00:00:00.000000Z"}

@@ -57,7 +57,12 @@ class Report:
             return
         coloured = colour and is_coloured(stream)
         stream.write(f"{paint(f'error[{self.code}]', 'bad', coloured=coloured)}: {self.what}\n")
-        parts = (("why", [self.why]), ("seen", self.seen), ("mend", [self.mend]), ("docs", [f"perene docs {self.code}"]))
+        parts = (
+            ("why", [self.why]),
+            ("seen", self.seen),
+            ("mend", [self.mend]),
+            ("docs", [f"perene docs {self.code}"]),
+        )
         for name, texts in parts:
             lines = [line for text in texts for part in text.splitlines() for line in _fitting(part, stream)]
             for label, line in zip([name, *[""] * len(lines)], lines, strict=False):

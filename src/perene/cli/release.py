@@ -215,7 +215,7 @@ def _warn_of_age(door: Door, target: ModelVersion, fresh: Freshness) -> None:
     if fresh.age is None or fresh.limit is None or fresh.state not in ("ageing", "stale"):
         return
     left = fresh.limit - fresh.age
-    when = f"turns stale in {span(left)}" if fresh.state == "ageing" else f"is stale since {span(-left)}"
+    when = f"turns stale in {span(left)}" if fresh.state == "ageing" else f"has been stale for {span(-left)}"
     door.out.note(
         f"warning: {version(target.version)} {when} ({instant(fresh.stale_at)}), and the hold keeps fresher versions "
         f"away; perene model resume {target.model} lets them come"
