@@ -62,7 +62,8 @@ def write_rows(frame: pl.DataFrame, target: Path) -> None:
             frame.write_parquet(target)
         case _:
             endings = ", ".join(_ENDINGS)
-            raise DataError(f"{target} names no format", mend=f"let the file end in one of {endings}")
+            what, mend = f"{target} names no format", f"let the file end in one of {endings}"
+            raise DataError(what, mend=mend, code="file-unusable")
 
 
 def _format_of(data: bytes) -> str:

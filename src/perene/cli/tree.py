@@ -40,6 +40,9 @@ COMMANDS = {
         "serve": _at("serve", "Run the server that answers predictions over HTTP."),
         "scheduler": _at("scheduler", "Create the runs that are due, as time goes on."),
         "worker": _at("worker", "Work on runs, one after another."),
+    },
+    "Help": {
+        "docs": _at("docs", "Print a page of the documentation, or the list of pages."),
         "completion": _at("completion", "Print the script that makes a shell complete perene's commands."),
         "version": _at("version", "Show the versions of perene, Python and what it stands on."),
     },

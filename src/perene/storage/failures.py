@@ -36,7 +36,7 @@ _DISK = _Meaning("disk-failed", "the disk under the database {name} failed", "lo
 _SCHEMA = _Meaning(
     "database-schema",
     "the database {name} has no such table or column",
-    "run `perene status`, which brings its schema up to date",
+    "perene doctor; where its tables were changed by hand, restore it from a backup",
 )
 _FAILED = _Meaning("storage", "the database {name} failed", "see what its log says of this, then try again")
 
