@@ -26,7 +26,7 @@ from perene.engines.local import LocalEngine
 from perene.errors import DataError, DeclarationError, NotFound, PereneError
 from perene.monitoring.freshness import freshness_of
 from perene.monitoring.status import statuses
-from perene.monitoring.watch import watch_freshness
+from perene.monitoring.watch import watch_clock, watch_freshness
 from perene.pipelines.data import import_examples
 from perene.pipelines.drain import Logs
 from perene.pipelines.draining import bring_in
@@ -159,11 +159,13 @@ class App:
         self.time.run(0.0 if stands else self.settings.speed, actor=actor, why=why)
 
     def schedule(self) -> list[Run]:
-        """Create the runs that are due now, and look after freshness."""
+        """Create the runs that are due now, and look after freshness and the clock."""
         now = self.time.now()
         every = {name: model.every for name, model in self.project.models.items() if model.every is not None}
         made = create_due(self.runs, every, now=now)
         watch_freshness(self.project.models.values(), self, now=now)
+        if self.time.anchor() is None:
+            watch_clock(self, now=now, machine_now=self.machine())
         return made
 
     def worker(self, owner: str | None = None) -> Worker:

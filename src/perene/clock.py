@@ -35,9 +35,12 @@ class Anchor:
     speed: float = 1.0
 
     def at(self, machine_now: datetime) -> datetime:
-        """Project time at a machine time; a machine clock that was set back does not take project time back."""
-        elapsed = min(max(machine_now - self.machine, timedelta(0)), WOUND_FOR)
-        return self.project + elapsed * self.speed
+        """Project time at a machine time.
+
+        Before its own the machine's clock was set back: project time is the latest that it can have led to.
+        """
+        elapsed = machine_now - self.machine
+        return self.project + (WOUND_FOR if elapsed < timedelta(0) else min(elapsed, WOUND_FOR)) * self.speed
 
     def has_run_down(self, machine_now: datetime) -> bool:
         """Whether it runs no more, because nobody wound it."""

@@ -20,7 +20,9 @@ from perene.records.run import Run, RunState
 from perene.records.status import Freshness, FreshnessState
 
 STALE, AGEING = "model-stale", "model-ageing"
+CLOCK = "clock-behind"
 FRESHNESS_RULES = (STALE, AGEING)
+_CLOCKS = timedelta(minutes=10)  # by how much the clocks of machines may disagree
 _AGAIN = timedelta(days=1)  # for models without a schedule
 _RUNS = 10  # the newest runs, which say why nothing was released
 _ENDED = (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED)
@@ -50,6 +52,30 @@ def watch_freshness(
             elif alert is None or now - alert.last_at >= (every or model.every or _AGAIN):
                 raised.append(_raise(rule, model, champion, freshness, remembered, now))
     return raised
+
+
+def watch_clock(remembered: Remembered, *, now: datetime, machine_now: datetime) -> Alert | None:
+    """Raise an alert when the machine's clock is behind project time in real time, which then stands; else resolve it.
+
+    Told again once a day of project time.
+    """
+    fires = next((alert for alert in remembered.alerts.list(state="firing") if alert.rule == CLOCK), None)
+    behind = now - machine_now
+    if behind <= _CLOCKS:
+        if fires is not None:
+            remembered.alerts.resolve(None, CLOCK, at=now, why="the clock has caught up")
+        return None
+    if fires is not None and now - fires.last_at < _AGAIN:
+        return None
+    return remembered.alerts.raise_(
+        None,
+        CLOCK,
+        severity="page",
+        what=f"project time stands at {now:%Y-%m-%d %H:%M} UTC",
+        why=f"it never goes backwards, and the clock of this machine is {_span(behind)} behind it",
+        mend="set the machine's clock; time goes on once it has caught up",
+        at=now,
+    )
 
 
 def _raise(

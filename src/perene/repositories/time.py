@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
 from perene.clock import Anchor, MachineClock
-from perene.errors import NotAllowed
+from perene.errors import NotAllowed, StorageError
 from perene.repositories import audits
 from perene.storage import tables
 from perene.storage.database import Database
 
 _clock = tables.project_clock
+_NEWEST = 20  # lines; of deeds at the same moment, that which is recorded last may be a little older
 _KEPT = timedelta(seconds=1)  # how long the anchor of a running clock is believed without another look
 
 
 class ProjectTime:
     """The project's clock: real time, or a replay. It never goes backwards. Any thread may ask it.
 
-    A project whose clock was never set lives in real time. Time that stands still is read from the database on every
+    A project whose clock was never set lives in real time, and waits where the machine's clock is behind what was
+    recorded: it was set back, or is that of another machine. Time that stands still is read from the database on every
     call, so processes of a replay agree; an anchor of time that runs may be a second old. So a clock whose speed
     changes goes on from where the oldest such anchor can have led.
     """
@@ -31,7 +34,8 @@ class ProjectTime:
         self._turn = threading.Lock()
         self._anchor: Anchor | None = None  # None: real time
         self._read_at: datetime | None = None  # machine time of the last look
-        self._last: datetime | None = None  # what `now` gave last
+        self._read_s = 0.0  # the same, by a clock that nobody sets
+        self._last: datetime | None = None  # what `now` gave last, or what any process recorded
 
     def now(self) -> datetime:
         """Project time, in UTC."""
@@ -56,7 +60,7 @@ class ProjectTime:
         """
         at = at.astimezone(UTC)
         with self._database.write() as connection:
-            anchor = _read(connection)
+            anchor = _read(connection, writes=True)
             if anchor is None and _has_lived(connection):
                 raise NotAllowed(
                     "a project that has lived in real time cannot be replayed",
@@ -75,7 +79,7 @@ class ProjectTime:
         """
         to = to.astimezone(UTC)
         with self._database.write() as connection:
-            anchor = _read(connection)
+            anchor = _read(connection, writes=True)
             if anchor is None:
                 raise NotAllowed(
                     "real time cannot be moved on",
@@ -95,7 +99,7 @@ class ProjectTime:
         if self.anchor() is None:
             return
         with self._database.write() as connection:
-            anchor = _read(connection)
+            anchor = _read(connection, writes=True)
             assert anchor is not None  # once a clock is set, it stays set
             machine_now = self._machine()
             is_new = speed != anchor.speed or (speed > 0 and anchor.has_run_down(machine_now))
@@ -107,14 +111,26 @@ class ProjectTime:
 
     def _look(self, machine_now: datetime) -> None:
         """Read the anchor, unless a running one was read a moment ago."""
-        stands = self._anchor is not None and self._anchor.speed == 0
-        if not stands and self._read_at is not None and timedelta(0) <= machine_now - self._read_at < _KEPT:
+        if self._is_fresh(machine_now):
             return
-        with self._database.read() as connection:
-            anchor = _read(connection)
+        try:
+            with self._database.read() as connection:
+                anchor = _read(connection)
+                recorded = None if anchor else _recorded(connection)
+        except StorageError:
+            if self._read_at is None:
+                raise
+            return  # the database is away: what was known goes on, so that a server can answer
         if self._anchor is None and anchor is not None:
             self._last = None  # the replay of a young project begins: the only time that time is set back
-        self._anchor, self._read_at = anchor, machine_now
+        self._last = max(filter(None, (self._last, recorded)), default=None)
+        self._anchor, self._read_at, self._read_s = anchor, machine_now, time.monotonic()
+
+    def _is_fresh(self, machine_now: datetime) -> bool:
+        if self._read_at is None or (self._anchor is not None and self._anchor.speed == 0):
+            return False
+        told, real = machine_now - self._read_at, timedelta(seconds=time.monotonic() - self._read_s)
+        return timedelta(0) <= told < _KEPT and real < _KEPT
 
     def _set(self, connection: sa.Connection, anchor: Anchor) -> None:
         values = {"project_at": anchor.project, "machine_at": anchor.machine, "speed": anchor.speed}
@@ -123,14 +139,22 @@ class ProjectTime:
         self._read_at = None  # the next question looks again
 
 
-def _read(connection: sa.Connection) -> Anchor | None:
-    row = connection.execute(sa.select(_clock)).one_or_none()
+def _read(connection: sa.Connection, *, writes: bool = False) -> Anchor | None:
+    query = sa.select(_clock).with_for_update() if writes else sa.select(_clock)
+    row = connection.execute(query).one_or_none()
     return None if row is None else Anchor(project=row.project_at, machine=row.machine_at, speed=row.speed)
 
 
 def _shown(anchor: Anchor, machine_now: datetime) -> datetime:
     """The latest project time that any process can have shown, or will while it still believes this anchor."""
-    return anchor.at(machine_now + _KEPT)
+    return max(anchor.at(machine_now), anchor.at(machine_now + _KEPT))
+
+
+def _recorded(connection: sa.Connection) -> datetime | None:
+    """The latest project time among the newest lines of the audit log, to which every deed adds one."""
+    newest = sa.select(tables.audit.c.at).order_by(tables.audit.c.id.desc()).limit(_NEWEST).subquery()
+    latest: datetime | None = connection.scalar(sa.select(sa.func.max(newest.c.at)))
+    return latest
 
 
 def _has_lived(connection: sa.Connection) -> bool:
