@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import inspect
 import pickle
 import re
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import perene
 from perene import errors
 from perene.errors import BadField, BadRows, DeclarationError, Mistake, PereneError, SettingsError, StorageError
-from perene.storage import failures
 
-SOURCE = Path(perene.__file__).parent
 CLASSES = [
     kind
     for kind in vars(errors).values()
     if inspect.isclass(kind) and issubclass(kind, PereneError) and not kind.__name__.startswith("_")
 ]
-KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 def drawn() -> list[str]:
@@ -60,26 +53,6 @@ def test_every_error_says_what_it_is_for() -> None:
     """A docstring of its own, and a code of its own."""
     assert all(kind.__doc__ != PereneError.__doc__ for kind in CLASSES if kind is not PereneError)
     assert len({kind.code for kind in CLASSES}) == len(CLASSES)
-
-
-def codes() -> Iterator[tuple[str, str]]:
-    """Every code that the source gives to an error, with its place."""
-    for file in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            named = isinstance(node, ast.keyword) and node.arg == "code"
-            assigned = isinstance(node, ast.Assign) and any(
-                isinstance(target, ast.Name) and target.id == "code" for target in node.targets
-            )
-            if (named or assigned) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-                yield node.value.value, f"{file.relative_to(SOURCE)}:{node.value.lineno}"
-
-
-def test_every_code_is_kebab_case() -> None:
-    """Codes are stable names of small letters, digits and hyphens, everywhere in the source."""
-    found = [*codes(), *((meaning.code, "storage/failures.py") for _, meaning in failures._MEANINGS)]
-
-    assert len(found) > len(CLASSES)
-    assert [place for code, place in found if not KEBAB.fullmatch(code)] == []
 
 
 # ── what an error says ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -65,10 +65,8 @@ def command(door: Door, topic: str | None) -> None:
     """Print a page of the documentation, or the list of pages."""
     pages = read_pages()
     if topic is None:
-        data = [{"topic": page.topic, "about": page.about, "summary": page.summary} for page in pages]
-        door.out.table(
-            "docs.list", pages, columns=_COLUMNS, id_of=lambda page: page.topic, data=data, empty="no page is installed"
-        )
+        names = [{"topic": page.topic, "about": page.about, "summary": page.summary} for page in pages]
+        door.out.table("docs.list", pages, columns=_COLUMNS, id_of=lambda page: page.topic, data=names)
         return
     page = next((page for page in pages if page.topic == topic), None)
     if page is None:
@@ -77,10 +75,10 @@ def command(door: Door, topic: str | None) -> None:
     door.out.done("docs", data, text=page.text.rstrip("\n"), id=page.topic)
 
 
-_COLUMNS = [
-    Column[Page](title="topic", value=lambda page: page.topic),
-    Column[Page](title="about", value=lambda page: page.about, spare=1),
-    Column[Page](title="summary", value=lambda page: page.summary),
+_COLUMNS: list[Column[Page]] = [
+    Column(title="topic", value=lambda page: page.topic),
+    Column(title="about", value=lambda page: page.about, spare=1),
+    Column(title="summary", value=lambda page: page.summary),
 ]
 
 
