@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import json
 import re
 import shutil
 import signal
@@ -27,7 +28,8 @@ from perene.demo.flights import read_flights
 from perene.demo.folder import MARKER
 from perene.demo.replay import MODEL, Plan
 from perene.demo.results import AUC, LOSS, Results
-from perene.demo.show import run
+from perene.demo.show import as_data, run
+from perene.records.plain import plain_data
 from perene.storage.envelope import Log
 
 PLAN = Plan(
@@ -104,6 +106,17 @@ def test_every_flight_is_in_the_log_once_or_counted(demo):
     assert log.select(FLIGHT).sort(FLIGHT).equals(answered.select(FLIGHT).sort(FLIGHT))
     assert told.unanswered == asked.height - answered.height > 0
     assert log["prediction_id"].n_unique() == log.height == told.bulk + told.http
+
+
+def test_what_it_prints_is_told_to_machines(demo):
+    """perene demo --json has the folder, the report, and each line of the table, as JSON."""
+    data = plain_data(as_data(demo.results, demo.folder))
+
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+    assert Path(data["report"]).read_text().startswith("<!")
+    assert [line["name"] for line in [*data["lines"], data["total"]]] == ["March", "all"]
+    assert data["total"]["quality"]["answered"] == demo.log().height
+    assert data["as_of"] == "2013-03-16T00:00:00.000000Z"
 
 
 def test_the_last_days_went_over_http(demo):
