@@ -38,7 +38,7 @@ from perene.pipelines.predictor import Predictor
 from perene.pipelines.training import train
 from perene.pipelines.validation import validate
 from perene.records.dataset import DatasetVersion
-from perene.records.verdict import Decision, Evaluation
+from perene.records.verdict import Decision, Evaluation, Verdict
 from perene.repositories.datasets import Datasets, Part
 from perene.scheduling.cycle import Cycle
 from perene.scheduling.worker import RunContext, Step
@@ -95,7 +95,7 @@ FAULTS: dict[str, Fault] = {
     "hour in minutes at serving": Fault(serving=in_minutes),
     "a snapshot 60 days old": Fault(training=an_old_snapshot),
 }
-REFERENCE = {  # of an earlier study: released, worse, true effect; another model and another champion (see the docs)
+STUDY = {  # released, worse, effect in an earlier study, of another model: see docs/explanation/gate-faults.md
     HEALTHY: (0.73, 0.02, -0.014),
     "trained on 10 % of the rows": (0.02, 0.71, 0.099),
     "20 % of the labels flipped": (0.07, 0.41, 0.057),
@@ -193,28 +193,31 @@ def live(folder: Path, flights: pl.DataFrame, plan: Plan) -> dict[str, list[Eval
 
 
 def table(said: Mapping[str, list[Evaluation]]) -> str:
-    """What the gate said, as a table in Markdown."""
-    head = "candidate|weeks|released|of them late|worse|inconclusive|refused|true effect|study: released, worse, effect"
-    lines = [f"| {head.replace('|', ' | ')} |", "|---" + "|---:" * 8 + "|"]
+    """What the gate said, in shares of the weeks, as a table in Markdown."""
+    head = ["candidate", "weeks", "released", "on the deadline", "worse", "inconclusive", "refused", "effect",
+            "of the released", "study: released, worse, effect"]  # fmt: skip
+    lines = [f"| {' | '.join(head)} |", "|---" + "|---:" * (len(head) - 1) + "|"]
     for name, evaluations in said.items():
-        released, worse, effect = REFERENCE[name]
-        cells = [name, str(len(evaluations)), *_shares(evaluations), f"{released:.2f}, {worse:.2f}, {effect:+.1%}"]
-        lines.append(f"| {' | '.join(cells)} |")
+        verdicts = [evaluation.verdict for evaluation in evaluations]
+        released, worse, effect = STUDY[name]
+        study = f"{released:.2f}, {worse:.2f}, {effect:+.1%}"
+        lines.append(f"| {' | '.join([name, str(len(verdicts)), *_cells(verdicts), study])} |")
     return "\n".join(lines)
 
 
-def _shares(evaluations: list[Evaluation]) -> list[str]:
-    verdicts = [evaluation.verdict for evaluation in evaluations]
-    counts = Counter(verdict.decision for verdict in verdicts)
-    late = sum(verdict.released_on_deadline for verdict in verdicts)
+def _cells(verdicts: list[Verdict]) -> list[str]:
+    """The shares of what became of them, and how much more than the champion they cost on the test rows."""
+    ends = Counter("late" if verdict.released_on_deadline else verdict.decision.value for verdict in verdicts)
+    shares = [
+        f"{ends[end] / max(len(verdicts), 1):.2f}" for end in ("pass", "late", "worse", "inconclusive", "refused")
+    ]
+    return [*shares, _effect(verdicts), _effect([v for v in verdicts if v.decision is Decision.PASS])]
+
+
+def _effect(verdicts: list[Verdict]) -> str:
+    """The mean difference from the champion's score, as a share of it."""
     effects = [v.candidate_score / v.champion_score - 1 for v in verdicts if v.candidate_score and v.champion_score]
-    total = max(len(verdicts), 1)
-    share = {decision: f"{counts[decision] / total:.2f}" for decision in Decision}
-    effect = f"{sum(effects) / len(effects):+.1%}" if effects else "-"
-    return [
-        share[Decision.PASS], f"{late / total:.2f}", share[Decision.WORSE], share[Decision.INCONCLUSIVE],
-        share[Decision.REFUSED], effect,
-    ]  # fmt: skip
+    return f"{sum(effects) / len(effects):+.1%}" if effects else "-"
 
 
 def checks(said: Mapping[str, list[Evaluation]]) -> str:
