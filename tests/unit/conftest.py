@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,14 +51,52 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def dialect(request: pytest.FixtureRequest) -> str:
+    """Each kind of database in turn, for the tests that ask for one."""
+    return str(request.param)
+
+
+@dataclass
+class Files:
+    """Lends SQLite files, as a PostgreSQL server lends databases."""
+
+    empty: Path
+    folder: Path
+    lent: int = 0
+
+    def lend(self) -> str:
+        """A migrated database without a row; gives its URL."""
+        self.lent += 1
+        return f"sqlite:///{shutil.copy(self.empty, self.folder / f'perene-{self.lent}.db')}"
+
+    def take_back(self, url: str) -> None:
+        """Its test has ended."""
+
+
 @pytest.fixture
-def new_database(empty_database: Path, tmp_path: Path) -> Iterator[Callable[[], Database]]:
-    """Make migrated databases, each in a file of its own."""
+def new_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """Make migrated databases, each of its own; gives their URLs."""
+    get = request.getfixturevalue
+    lender = Files(get("empty_database"), tmp_path) if dialect == "sqlite" else get("postgres")
+    lent: list[str] = []
+
+    def make() -> str:
+        lent.append(lender.lend())
+        return lent[-1]
+
+    yield make
+    for url in lent:
+        lender.take_back(url)
+
+
+@pytest.fixture
+def new_database(new_url: Callable[[], str]) -> Iterator[Callable[[], Database]]:
+    """Make migrated databases, each of its own."""
     made: list[Database] = []
 
     def make() -> Database:
-        path = tmp_path / f"perene-{len(made)}.db"
-        made.append(Database(f"sqlite:///{shutil.copy(empty_database, path)}"))
+        made.append(Database(new_url()))
         return made[-1]
 
     yield make
@@ -66,9 +105,53 @@ def new_database(empty_database: Path, tmp_path: Path) -> Iterator[Callable[[], 
 
 
 @pytest.fixture
+def emptied(database: Database, request: pytest.FixtureRequest) -> Callable[[], Database]:
+    """Empty the test's database, as often as there are examples; gives it."""
+
+    def empty() -> Database:
+        database.close()
+        if database.dialect == "postgresql":
+            request.getfixturevalue("postgres").empty(url_of(database))
+        else:
+            for path in Path(str(database.name)).parent.glob(f"{Path(str(database.name)).name}-*"):
+                path.unlink()  # the log of writes, and its index
+            shutil.copy(request.getfixturevalue("empty_database"), str(database.name))
+        return database
+
+    return empty
+
+
+@pytest.fixture
 def database(new_database: Callable[[], Database]) -> Database:
     """A migrated database without a row."""
     return new_database()
+
+
+@pytest.fixture
+def sqlite_database(empty_database: Path, tmp_path: Path) -> Iterator[Database]:
+    """The same, a SQLite file for sure."""
+    database = Database(f"sqlite:///{shutil.copy(empty_database, tmp_path / 'perene.db')}")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def beside() -> Iterator[Callable[..., Database]]:
+    """Open a database that is open already once more, as another process does."""
+    opened: list[Database] = []
+
+    def open_(database: Database, **terms: Any) -> Database:
+        opened.append(Database(url_of(database), **terms))
+        return opened[-1]
+
+    yield open_
+    for database in opened:
+        database.close()
+
+
+def url_of(database: Database) -> str:
+    """The URL that opens it."""
+    return database.engine.url.render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from perene.records.alert import Alert
 from perene.repositories.alerts import Alerts
 from perene.repositories.audits import Audits
-from perene.storage.database import Database
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -132,20 +131,18 @@ def all_at_once(deeds: list[Callable[[], object]]) -> None:
         thread.join()
 
 
-def test_many_that_raise_at_once_are_counted_once_each(alerts, database) -> None:
+def test_many_that_raise_at_once_are_counted_once_each(alerts, database, beside) -> None:
     """Eight processes with connections of their own that raise at one moment make one alert that counts eight."""
-    others = [Database(f"sqlite:///{database.name}") for _ in range(8)]
+    others = [beside(database) for _ in range(8)]
 
     all_at_once([lambda db=db: fire(Alerts(db)) for db in others])
 
     assert [(alert.state, alert.count) for alert in alerts.list()] == [("firing", 8)]
-    for other in others:
-        other.close()
 
 
-def test_raising_and_resolving_at_once_lose_nothing(alerts, database) -> None:
+def test_raising_and_resolving_at_once_lose_nothing(alerts, database, beside) -> None:
     """Whatever comes first: at most one fires, and the counts of all alerts are the causes that came."""
-    others = [Database(f"sqlite:///{database.name}") for _ in range(8)]
+    others = [beside(database) for _ in range(8)]
     raising = [lambda db=db: [fire(Alerts(db)) for _ in range(5)] for db in others[:4]]
     resolving = [lambda db=db: [Alerts(db).resolve("m", "run-failed", at=START) for _ in range(5)] for db in others[4:]]
 
@@ -153,16 +150,13 @@ def test_raising_and_resolving_at_once_lose_nothing(alerts, database) -> None:
 
     assert sum(alert.count for alert in alerts.list()) == 20
     assert len(alerts.list(state="firing")) <= 1
-    for other in others:
-        other.close()
 
 
 @given(st.lists(st.tuples(st.sampled_from(["raise", "resolve"]), st.sampled_from(["m", None])), max_size=20))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_alerts_tell_what_a_dict_tells(new_database, deeds) -> None:
+def test_alerts_tell_what_a_dict_tells(emptied, deeds) -> None:
     """In any order of causes and ends: what fires, how often it came, and how many have ended."""
-    database = new_database()
-    alerts = Alerts(database)
+    alerts = Alerts(emptied())
     firing: dict[str | None, int] = {}
     ended = 0
     for verb, model in deeds:
@@ -175,4 +169,3 @@ def test_alerts_tell_what_a_dict_tells(new_database, deeds) -> None:
 
     assert {alert.model: alert.count for alert in alerts.list(state="firing")} == firing
     assert len(alerts.list(state="resolved")) == ended
-    database.close()

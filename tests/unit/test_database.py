@@ -15,10 +15,23 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from perene.errors import StorageError
+from perene.repositories.models import lock_model
 from perene.storage import migrations, tables
 from perene.storage.database import Database
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DEFINITIONS = {
+    "sqlite": "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'index') AND sql > ''",
+    "postgresql": """
+        SELECT 'index ' || indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+        UNION SELECT 'constraint ' || conname, conrelid::regclass || ' ' || pg_get_constraintdef(oid)
+            FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+        UNION SELECT attrelid::regclass || '.' || attname,
+                concat(format_type(atttypid, atttypmod), ' ', attnotnull, ' ', attidentity)
+            FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+            WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0
+    """,
+}
 
 
 def add_model(connection: sa.Connection, name: str) -> None:
@@ -31,10 +44,8 @@ def names(database: Database) -> list[str]:
 
 
 def ddl(connection: sa.Connection) -> dict[str, list[str]]:
-    """Every table and index of a SQLite database: its definition's lines, in no order."""
-    rows = connection.exec_driver_sql(
-        "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'index') AND sql > ''"
-    )
+    """Every table and index of a database: its definition's lines, in no order."""
+    rows = connection.exec_driver_sql(DEFINITIONS[connection.dialect.name])
     return {name: sorted(line.strip(" \t,") for line in sql.splitlines()) for name, sql in rows}
 
 
@@ -46,17 +57,17 @@ def test_the_migrations_give_the_declared_schema(database: Database) -> None:
         assert compare_metadata(MigrationContext.configure(connection, opts=options), tables.metadata) == []
 
 
-def test_the_migrations_name_every_constraint_as_declared(database: Database) -> None:
-    """Names, checks and conditions, which Alembic does not compare on SQLite, are the declared ones too."""
-    declared = sa.create_engine("sqlite://")
-    with declared.begin() as connection:
+def test_the_migrations_name_every_constraint_as_declared(database: Database, empty_url: str) -> None:
+    """Names, checks and conditions, which Alembic does not compare, are the declared ones too."""
+    declared = Database(empty_url)
+    with declared.write() as connection:
         tables.metadata.create_all(connection)
         wanted = ddl(connection)
-    declared.dispose()
+    declared.close()
 
     with database.read() as connection:
         found = ddl(connection)
-    assert {name: found[name] for name in found if name != migrations.VERSION_TABLE} == wanted
+    assert {name: found[name] for name in found if migrations.VERSION_TABLE not in name} == wanted
 
 
 def test_the_code_knows_its_revisions() -> None:
@@ -77,9 +88,9 @@ def test_migrating_again_keeps_everything(database: Database) -> None:
     assert names(database) == ["a"]
 
 
-def test_several_migrate_at_once(tmp_path: Path) -> None:
+def test_several_migrate_at_once(empty_url: str) -> None:
     """Of several that open an empty database one makes its schema, and the others find it."""
-    databases = [Database(f"sqlite:///{tmp_path}/p.db") for _ in range(4)]
+    databases = [Database(empty_url) for _ in range(4)]
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(Database.migrate, databases))
@@ -109,7 +120,7 @@ def test_the_ledger_and_the_audit_log_are_append_only(
     with database.write() as connection:
         connection.exec_driver_sql("INSERT INTO audit VALUES (99, '2026-01-01', 'ana', 'v', 'o', 'w', NULL, NULL)")
         connection.exec_driver_sql(
-            "INSERT INTO release VALUES (1, 'm', 1, NULL, NULL, NULL, 'b', 'd', 'release', '2026')"
+            "INSERT INTO release VALUES (1, 'm', 1, NULL, NULL, NULL, 'b', 'd', 'release', '2026-01-01')"
         )
         connection.exec_driver_sql(
             "INSERT INTO release_event VALUES (1, 1, 'm', 1, 'proposed', '2026-01-01', 'a', 'w')"
@@ -117,6 +128,14 @@ def test_the_ledger_and_the_audit_log_are_append_only(
 
     with pytest.raises(sa.exc.IntegrityError, match=f"{table} is append-only"), database.write() as connection:
         connection.exec_driver_sql(statement.format(table))
+
+
+@pytest.fixture
+def empty_url(dialect: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """The URL of a database without a table."""
+    if dialect == "sqlite":
+        return f"sqlite:///{tmp_path}/without-a-table.db"
+    return str(request.getfixturevalue("postgres").create())
 
 
 def test_a_failed_write_leaves_nothing(database: Database) -> None:
@@ -150,12 +169,13 @@ def test_a_read_refuses_to_write(database: Database) -> None:
 
 
 def test_writes_of_threads_take_turns(database: Database) -> None:
-    """What a write reads first stays true until it ends: no count is lost."""
+    """What a write reads behind a lock on its model stays true until it ends: no count is lost."""
     with database.write() as connection:
         add_model(connection, "a")
 
     def count(_: int) -> None:
         with database.write() as connection:
+            lock_model(connection, "a")
             now = connection.scalar(sa.select(tables.model.c.champion)) or 0
             connection.execute(tables.model.update().values(champion=now + 1))
 
@@ -166,11 +186,11 @@ def test_writes_of_threads_take_turns(database: Database) -> None:
         assert connection.scalar(sa.select(tables.model.c.champion)) == 80
 
 
-def test_every_connection_has_its_pragmas(database: Database) -> None:
+def test_every_connection_has_its_pragmas(sqlite_database: Database) -> None:
     """Write-ahead log, foreign keys and secure deletion are on; a power cut may take the last commits (NORMAL)."""
     wanted = {"journal_mode": "wal", "foreign_keys": 1, "secure_delete": 1, "synchronous": 1, "busy_timeout": 30000}
 
-    with database.read() as connection:
+    with sqlite_database.read() as connection:
         assert {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in wanted} == wanted
 
 
@@ -191,32 +211,35 @@ def test_a_naive_instant_is_refused(database: Database) -> None:
         connection.execute(tables.model.insert().values(name="a", created_at=datetime(2026, 1, 1), declaration={}))  # noqa: DTZ001
 
 
-def test_a_locked_database(database: Database) -> None:
+def test_a_locked_database(database: Database, beside: Callable[..., Database]) -> None:
     """A write that waits longer than its patience says that another holds the database."""
-    hasty = Database(f"sqlite:///{database.name}", patience_s=0.05)
+    with database.write() as connection:
+        add_model(connection, "a")
+    hasty = beside(database, patience_s=0.05)
 
-    with database.write(), pytest.raises(StorageError, match="locked by another process") as caught, hasty.write():
-        pass
+    with database.write() as holder:
+        lock_model(holder, "a")
+        with pytest.raises(StorageError, match="locked by another process") as caught, hasty.write() as connection:
+            lock_model(connection, "a")
 
     assert caught.value.code == "database-busy"
     assert caught.value.mend
-    hasty.close()
 
 
-def test_a_full_disk(database: Database) -> None:
+def test_a_full_disk(sqlite_database: Database) -> None:
     """A write for which there is no room says so, and leaves nothing."""
-    with pytest.raises(StorageError, match="no room left") as caught, database.write() as connection:
+    with pytest.raises(StorageError, match="no room left") as caught, sqlite_database.write() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
         add_model(connection, "a" * 100_000)
 
     assert caught.value.code == "disk-full"
-    assert names(database) == []
+    assert names(sqlite_database) == []
 
 
-def test_a_read_only_database(database: Database) -> None:
+def test_a_read_only_database(sqlite_database: Database) -> None:
     """A file that may not be written says so."""
-    read_only = Database(f"sqlite:///file:{database.name}?mode=ro&uri=true")
+    read_only = Database(f"sqlite:///file:{sqlite_database.name}?mode=ro&uri=true")
 
     with pytest.raises(StorageError, match="cannot be written") as caught, read_only.write() as connection:
         add_model(connection, "a")

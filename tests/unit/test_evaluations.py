@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import numpy as np
@@ -144,10 +143,8 @@ def test_an_unknown_evaluation_is_not_found(evaluations) -> None:
         evaluations.add(an_evaluation(model="x"))
 
 
-def test_evaluations_outlive_their_process(evaluations, database, new_database: Callable[[], Database]) -> None:
-    """Another connection to the same file reads the same."""
+def test_evaluations_outlive_their_process(evaluations, database, beside) -> None:
+    """Another connection to the same database reads the same."""
     kept = evaluations.add(an_evaluation())
-    other = Database(f"sqlite:///{database.name}")
 
-    assert Evaluations(other).get(kept.id) == kept
-    other.close()
+    assert Evaluations(beside(database)).get(kept.id) == kept

@@ -103,11 +103,9 @@ def test_racers_get_one_number(database: Database, ingests: Ingests) -> None:
 
 @given(ends=st.lists(st.sampled_from(["open", "committed", "void", "elsewhere"]), max_size=8), upto=st.integers(0, 12))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_questions_about_numbers_agree_with_a_list(
-    new_database: Callable[[], Database], ends: list[str], upto: int
-) -> None:
+def test_questions_about_numbers_agree_with_a_list(emptied: Callable[[], Database], ends: list[str], upto: int) -> None:
     """Open, horizon, readable and committed are what a list of all numbers and their ends says."""
-    ingests = ingests_in(new_database())
+    ingests = ingests_in(emptied())
     mine: dict[int, str] = {}
     for i, end in enumerate(ends):
         number = ingests.begin("other" if end == "elsewhere" else "m", LOG, str(i)).number

@@ -383,12 +383,12 @@ class Life(RuleBasedStateMachine):
 
 
 def test_in_whatever_order_things_happen_the_answers_stay(
-    new_database: Callable[[], Database], tmp_path_factory: pytest.TempPathFactory
+    emptied: Callable[[], Database], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Appends, deaths, slow writers, settling, compaction and vacuum in any order: one copy, fixed answers."""
 
     def new_lake() -> Lake:
-        database = new_database()
+        database = emptied()
         Models(database).register("m", {}, NOW)
         return Lake(str(tmp_path_factory.mktemp("life")), database, lambda: NOW)
 

@@ -166,10 +166,10 @@ def test_a_run_that_was_taken_over_adds_no_version(database, train, models) -> N
     assert [version.version for version in models.versions("m")] == [1]
 
 
-def test_versions_that_come_at_once_get_numbers_of_their_own(database, train) -> None:
+def test_versions_that_come_at_once_get_numbers_of_their_own(database, train, beside) -> None:
     """Six workers with connections of their own leave no gap and no number twice."""
     first = train(database)
-    others = [Database(f"sqlite:///{database.name}") for _ in range(6)]
+    others = [beside(database) for _ in range(6)]
     gate = threading.Barrier(6)
     made: list[int] = []
 
@@ -184,8 +184,6 @@ def test_versions_that_come_at_once_get_numbers_of_their_own(database, train) ->
         thread.join()
 
     assert sorted(made) == [2, 3, 4, 5, 6, 7]
-    for other in others:
-        other.close()
 
 
 def test_an_unknown_version_is_not_found(database, train, models) -> None:

@@ -33,13 +33,13 @@ OPEN = (S.PROPOSED, S.WAITING)
 class Ledger(RuleBasedStateMachine):
     """The dicts: state, version and what it replaces by release id; ``stack``: where rollbacks go back through."""
 
-    new_database: Callable[[], Database]
+    emptied: Callable[[], Database]
     train: Callable[..., ModelVersion]
     releases = Bundle("releases")
 
     @initialize()
     def open(self) -> None:
-        self.database = type(self).new_database()
+        self.database = type(self).emptied()
         self.ledger, self.models = Releases(self.database), Models(self.database)
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.state: dict[int, ReleaseState] = {}
@@ -167,14 +167,10 @@ class Ledger(RuleBasedStateMachine):
             periods = [(period.since, period.version) for period in self.ledger.history("m")]
             assert periods == self.was_live
 
-    def teardown(self) -> None:
-        if hasattr(self, "database"):
-            self.database.close()
-
 
 @pytest.fixture
-def ledger_machine(new_database: Callable[[], Database], train: Callable[..., ModelVersion]) -> Iterator[type[Ledger]]:
-    yield type("LedgerOfOneTest", (Ledger,), {"new_database": staticmethod(new_database), "train": staticmethod(train)})
+def ledger_machine(emptied: Callable[[], Database], train: Callable[..., ModelVersion]) -> Iterator[type[Ledger]]:
+    yield type("LedgerOfOneTest", (Ledger,), {"emptied": staticmethod(emptied), "train": staticmethod(train)})
 
 
 def test_the_ledger_is_what_a_dict_says(ledger_machine: type[Ledger]) -> None:

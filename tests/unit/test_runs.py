@@ -13,7 +13,6 @@ from perene.records.run import Run, RunState
 from perene.repositories.audits import Audits
 from perene.repositories.models import Models
 from perene.repositories.runs import Runs
-from perene.storage.database import Database
 
 DUE = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
@@ -72,16 +71,14 @@ def test_a_cause_makes_one_run_also_when_it_has_ended(runs) -> None:
     assert (queue(runs).id, queue(runs).state) == (run.id, RunState.SUCCEEDED)
 
 
-def test_many_that_ask_at_once_make_one_run(runs, database, clock) -> None:
-    """Schedulers in threads, each with connections of its own to one file, get the same run."""
-    others = [Database(f"sqlite:///{database.name}") for _ in range(6)]
+def test_many_that_ask_at_once_make_one_run(runs, database, clock, beside) -> None:
+    """Schedulers in threads, each with connections of its own, get the same run."""
+    others = [beside(database) for _ in range(6)]
 
     made = at_once([lambda db=db: queue(Runs(db, clock)) for db in others])
 
     assert len({run.id for run in made}) == 1
     assert len(runs.list()) == 1
-    for other in others:
-        other.close()
 
 
 def test_a_run_is_audited_once(runs, database) -> None:
@@ -147,21 +144,19 @@ def test_a_model_has_one_run_at_work(runs) -> None:
     assert claimed(runs, "c").due_at == DUE + timedelta(hours=2)
 
 
-def test_many_workers_share_the_runs(runs, database, clock) -> None:
+def test_many_workers_share_the_runs(runs, database, clock, beside) -> None:
     """Workers that claim at once, each with connections of its own, never get the same run, nor two of one model."""
     for name in ("a", "b", "c"):
         Models(database).register(name, {}, DUE)
         queue(runs, 1, model=name)
         queue(runs, 2, model=name)
-    others = [Database(f"sqlite:///{database.name}") for _ in range(6)]
+    others = [beside(database) for _ in range(6)]
 
     taken = at_once([lambda n=n, db=db: Runs(db, clock).claim(f"w{n}", LEASE) for n, db in enumerate(others)])
 
     got = [run for run in taken if run is not None]
     assert sorted(run.model for run in got) == ["a", "b", "c"]
     assert {run.due_at for run in got} == {DUE + timedelta(hours=1)}
-    for other in others:
-        other.close()
 
 
 def test_a_worker_may_ask_for_one_model(runs) -> None:

@@ -39,13 +39,13 @@ class Known:
 class Work(RuleBasedStateMachine):
     """``runs`` by id; ``results`` by run and step; ``begun`` the step that a run is in, and the attempt."""
 
-    new_database: Callable[[], Database]
+    emptied: Callable[[], Database]
     claims = Bundle("claims")
 
     @initialize()
     def open(self) -> None:
         self.now = START
-        database = type(self).new_database()
+        database = type(self).emptied()
         for model in ("m", "n"):
             Models(database).register(model, {}, START)
         self.real = Runs(database, lambda: self.now)
@@ -170,9 +170,9 @@ class Work(RuleBasedStateMachine):
         assert len(at_work) == len(set(at_work))
 
 
-def test_runs_tell_what_a_dict_tells(new_database) -> None:
+def test_runs_tell_what_a_dict_tells(emptied) -> None:
     """Claims, takeovers, lost leases, results and ends are those of the laws, in any order; a model works one run."""
-    Work.new_database = staticmethod(new_database)
+    Work.emptied = staticmethod(emptied)
 
     run_machine(
         Work,

@@ -13,7 +13,6 @@ from perene.records.run import Run
 from perene.repositories.models import Models
 from perene.repositories.runs import Runs
 from perene.scheduling.schedule import create_due, due, due_at, next_due
-from perene.storage.database import Database
 
 quick = settings(deadline=None)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -153,9 +152,9 @@ def test_a_manual_run_does_not_stand_for_a_scheduled_one(runs) -> None:
     moves=st.lists(st.tuples(st.floats(0, 5), st.booleans()), min_size=1, max_size=12),
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_on_any_clock_runs_are_due_in_order_and_never_two_at_once(new_database, every, moves) -> None:
+def test_on_any_clock_runs_are_due_in_order_and_never_two_at_once(emptied, every, moves) -> None:
     """Whenever a scheduler looks and a worker works: at most one is open, each due time is a later multiple."""
-    database = new_database()
+    database = emptied()
     Models(database).register("m", {}, START)
     now = START
     runs = Runs(database, lambda: now)
@@ -170,12 +169,11 @@ def test_on_any_clock_runs_are_due_in_order_and_never_two_at_once(new_database, 
 
     times = [run.due_at for run in reversed(runs.list())]
     assert times == sorted(set(times))
-    database.close()
 
 
-def test_two_schedulers_at_once_create_one_run(runs, database, clock) -> None:
+def test_two_schedulers_at_once_create_one_run(runs, database, clock, beside) -> None:
     """Six that look at the same moment, some just before the next due time and some after, make one run in all."""
-    others = [Database(f"sqlite:///{database.name}") for _ in range(6)]
+    others = [beside(database) for _ in range(6)]
     gate = threading.Barrier(len(others))
     made: list[Run] = []
 
@@ -191,5 +189,3 @@ def test_two_schedulers_at_once_create_one_run(runs, database, clock) -> None:
 
     assert len(made) == 1
     assert [run.id for run in runs.list()] == [made[0].id]
-    for other in others:
-        other.close()

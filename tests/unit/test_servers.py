@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from perene.repositories.servers import Servers
-from perene.storage.database import Database
 
 WITHIN = timedelta(seconds=15)
 ADDRESS = "http://127.0.0.1:8780"
@@ -87,9 +86,9 @@ def test_a_clock_that_was_set_back_does_not_take_a_request_back(servers, clock) 
     assert servers.drain_requested_at() == asked
 
 
-def test_many_that_ask_at_once_are_all_served(servers, database) -> None:
+def test_many_that_ask_at_once_are_all_served(servers, database, beside) -> None:
     """Whoever asks gets a time that the one request in the database reaches."""
-    others = [Database(f"sqlite:///{database.name}") for _ in range(6)]
+    others = [beside(database) for _ in range(6)]
     times = [datetime(2026, 1, 1, 0, 0, n, tzinfo=UTC) for n in range(6)]
     gate, given = threading.Barrier(6), []
 
@@ -106,5 +105,3 @@ def test_many_that_ask_at_once_are_all_served(servers, database) -> None:
     assert all(asked <= must_reach <= times[-1] for asked, must_reach in given)
     assert len(given) == 6
     assert servers.drain_requested_at() == times[-1]
-    for other in others:
-        other.close()

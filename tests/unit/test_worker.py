@@ -16,7 +16,6 @@ from perene.records.run import Run, RunState
 from perene.repositories.models import Models
 from perene.repositories.runs import Runs
 from perene.scheduling.worker import MOST_ATTEMPTS, RunContext, Worker
-from perene.storage.database import Database
 
 DUE = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
@@ -340,10 +339,10 @@ def test_a_worker_hears_that_it_lost_its_run(runs) -> None:
     assert run.state is RunState.CANCELLED
 
 
-def test_a_hang_of_the_database_does_not_lose_the_lease(runs, database, clock) -> None:
+def test_a_hang_of_the_database_does_not_lose_the_lease(runs, database, clock, beside) -> None:
     """Fault: the database refuses writes for a moment. Promise: the worker goes on. Proof: it beats again after."""
     queue(runs)
-    hasty = Database(f"sqlite:///{database.name}", patience_s=0.01)
+    hasty = beside(database, patience_s=0.01)
 
     def hang(context: RunContext) -> object:
         with database.write():
@@ -358,7 +357,6 @@ def test_a_hang_of_the_database_does_not_lose_the_lease(runs, database, clock) -
     run = worker(Runs(hasty, clock), Steps(b=hang), lease=QUICK).work_one()
 
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 1)
-    hasty.close()
 
 
 @pytest.mark.parametrize("end", [None, ValueError("no"), KeyboardInterrupt()])

@@ -12,7 +12,7 @@ from perene.records.alert import Alert
 from perene.records.identity import digest_of
 from perene.repositories import audits
 from perene.storage import tables
-from perene.storage.database import Database
+from perene.storage.database import Database, take_turn
 
 _alert = tables.alert
 
@@ -32,17 +32,15 @@ class Alerts:
         """
         first = {"fingerprint": _fingerprint(model, rule), "model": model, "rule": rule, "first_at": at}
         told = {"severity": severity, "what": what, "why": why, "mend": mend, "last_at": at}
-        try:
-            with self._database.write() as connection:
-                return _raised(connection, first, told)
-        except sa.exc.IntegrityError:  # another process raised it between our look and our line
-            with self._database.write() as connection:
-                return _raised(connection, first, told)
+        with self._database.write() as connection:
+            take_turn(connection, f"alert {first['fingerprint']}")
+            return _raised(connection, first, told)
 
     def resolve(self, model: str | None, rule: str, *, at: datetime, actor: str = "perene", why: str = "") -> bool:
         """Its cause is gone. Whether an alert was firing."""
         fires = (_alert.c.fingerprint == _fingerprint(model, rule)) & (_alert.c.state == "firing")
         with self._database.write() as connection:
+            take_turn(connection, f"alert {_fingerprint(model, rule)}")
             was_firing = connection.execute(
                 _alert.update().where(fires).values(state="resolved", resolved_at=at)
             ).rowcount

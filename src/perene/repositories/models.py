@@ -14,7 +14,7 @@ from perene.records.model import ModelVersion, RegisteredModel
 from perene.repositories import Fence, audits
 from perene.repositories.stored import storable
 from perene.storage import tables
-from perene.storage.database import Database
+from perene.storage.database import Database, take_turn
 
 _model = tables.model
 _version = tables.model_version
@@ -31,6 +31,7 @@ class Models:
     ) -> RegisteredModel:
         """Make a model known, or note its changed declaration. The same declaration again changes nothing."""
         with self._database.write() as connection:
+            take_turn(connection, f"model {name}")
             found = _row(connection, name)
             if found is None:
                 connection.execute(_model.insert().values(name=name, created_at=at, declaration=dict(declaration)))
@@ -115,7 +116,8 @@ class Models:
 
 def lock_model(connection: sa.Connection, name: str) -> RegisteredModel:
     """One model, kept from every other writer until the transaction ends. Raises NotFound."""
-    connection.scalar(sa.select(_model.c.name).where(_model.c.name == name).with_for_update())
+    # key_share: lines of other tables that name the model may be written meanwhile.
+    connection.scalar(sa.select(_model.c.name).where(_model.c.name == name).with_for_update(key_share=True))
     return _known(connection, name)
 
 

@@ -54,14 +54,13 @@ class Runs:
             return _queue(connection, cause, created_at=created_at, actor=actor)
 
     def claim(self, owner: str, lease: timedelta, *, model: str | None = None) -> Run | None:
-        """Take the run that comes next for the worker ``owner``; None when none waits.
+        """Take the run that comes next for the worker ``owner``; None when none waits, or none that nobody else holds.
 
         A run whose worker was silent for ``lease`` comes before those that are queued.
         """
         asked_at = self._machine()  # a heartbeat may have waited for the database as long as this claim has to
         with self._database.write() as connection:
-            query = _claimable(asked_at - lease)
-            id = connection.scalar(query if model is None else query.where(_run.c.model == model))
+            id = _claimed(connection, silent_since=asked_at - lease, model=model)
             if id is None:
                 return None
             taken = {"state": RunState.RUNNING.value, "owner": owner, "heartbeat_at": self._machine()}
@@ -135,7 +134,7 @@ class Runs:
         Raises NotAllowed when it has ended.
         """
         with self._database.write() as connection:
-            connection.scalar(sa.select(_run.c.id).where(_run.c.id == id).with_for_update())
+            connection.scalar(sa.select(_run.c.id).where(_run.c.id == id).with_for_update(key_share=True))
             run = _one(connection, id)
             if run.state.value not in _OPEN:
                 what, why = f"run {id} cannot be cancelled", f"it has ended: {run.state.value}"
@@ -183,8 +182,39 @@ def _queue(connection: sa.Connection, cause: Mapping[str, object], *, created_at
     return _one(connection, id)
 
 
-def _claimable(silent_since: datetime) -> sa.Select[int]:
-    """The run that comes next, its row kept from other claimers; runs of a model at work are passed over."""
+def _claimed(connection: sa.Connection, *, silent_since: datetime, model: str | None) -> int | None:
+    """The run that comes next, kept from others until the transaction ends; None when there is none.
+
+    A model is looked at again behind a lock on its row: only then do all claims of its runs show. What others hold is
+    passed over, never waited for: they may be waiting for that row.
+    """
+    passed: list[str] = []
+    while True:
+        free = _claimable(silent_since).where(_run.c.model.not_in(passed))
+        free = free if model is None else free.where(_run.c.model == model)
+        found = connection.execute(free.with_for_update(of=tables.model, key_share=True, skip_locked=True)).first()
+        if found is None:
+            return None
+        passed.append(found.model)
+        again = connection.execute(_claimable(silent_since).where(_run.c.model == found.model)).first()
+        if again is not None:
+            takes = sa.select(_run.c.id).where(_run.c.id == again.id, _is_free(silent_since))
+            id: int | None = connection.scalar(takes.with_for_update(key_share=True, skip_locked=True))
+            if id is not None:
+                return id
+
+
+def _is_free(silent_since: datetime) -> sa.ColumnElement[bool]:
+    """Whether a run is queued, or its worker silent."""
+    return sa.or_(_run.c.state == RunState.QUEUED.value, _is_silent(silent_since))
+
+
+def _is_silent(silent_since: datetime) -> sa.ColumnElement[bool]:
+    return sa.and_(_run.c.state == RunState.RUNNING.value, _run.c.heartbeat_at < silent_since)
+
+
+def _claimable(silent_since: datetime) -> sa.Select[int, str]:
+    """The run that comes next, and its model; runs of a model at work are passed over."""
     other = _run.alias("other")
     at_work = sa.exists().where(
         other.c.model == _run.c.model,
@@ -192,14 +222,12 @@ def _claimable(silent_since: datetime) -> sa.Select[int]:
         other.c.state == RunState.RUNNING.value,
         other.c.heartbeat_at >= silent_since,
     )
-    silent = sa.and_(_run.c.state == RunState.RUNNING.value, _run.c.heartbeat_at < silent_since)
     return (
-        sa.select(_run.c.id)
+        sa.select(_run.c.id, _run.c.model)
         .join(tables.model, tables.model.c.name == _run.c.model)
-        .where(sa.or_(_run.c.state == RunState.QUEUED.value, silent), ~at_work)
-        .order_by(sa.case((silent, 0), else_=1), _run.c.due_at, _run.c.id)
+        .where(_is_free(silent_since), ~at_work)
+        .order_by(sa.case((_is_silent(silent_since), 0), else_=1), _run.c.due_at, _run.c.id)
         .limit(1)
-        .with_for_update(skip_locked=True)
     )
 
 
@@ -214,7 +242,7 @@ def _mine(run: Run) -> sa.ColumnElement[bool]:
 
 def _hold(connection: sa.Connection, run: Run) -> None:
     """Keep a claim until the transaction ends. Raises LostLease."""
-    if connection.scalar(sa.select(_run.c.id).where(_mine(run)).with_for_update()) is None:
+    if connection.scalar(sa.select(_run.c.id).where(_mine(run)).with_for_update(key_share=True)) is None:
         raise _lost(connection, run)
 
 
@@ -253,6 +281,6 @@ def _read(connection: sa.Connection, *where: sa.ColumnElement[bool], limit: int 
     runs = [Run(**{**row, "state": RunState(row["state"])}) for row in rows]
     query = sa.select(_step).where(_step.c.run.in_([run.id for run in runs]))
     steps: dict[int, list[Step]] = {run.id: [] for run in runs}
-    for row in connection.execute(query.order_by(_step.c.started_at)).mappings():
+    for row in connection.execute(query.order_by(_step.c.started_at, _step.c.name)).mappings():
         steps[row["run"]].append(Step(**{**row, "state": RunState(row["state"])}))
     return [replace(run, steps=tuple(steps[run.id])) for run in runs]

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from perene.clock import MachineClock
 from perene.records.server import ServerProcess
 from perene.storage import tables
-from perene.storage.database import Database
+from perene.storage.database import Database, take_turn
 
 _server = tables.server
 _request = tables.drain_request
@@ -47,7 +47,9 @@ class Servers:
     def alive(self, within: timedelta) -> list[ServerProcess]:
         """Those that beat within the last ``within``, oldest first."""
         query = (
-            sa.select(_server).where(_server.c.heartbeat_at >= self._machine() - within).order_by(_server.c.started_at)
+            sa.select(_server)
+            .where(_server.c.heartbeat_at >= self._machine() - within)
+            .order_by(_server.c.started_at, _server.c.id)
         )
         with self._database.read() as connection:
             return [ServerProcess(**row) for row in connection.execute(query).mappings()]
@@ -59,7 +61,8 @@ class Servers:
         """
         now = self._machine()
         with self._database.write() as connection:
-            asked: datetime | None = connection.scalar(sa.select(_request.c.asked_at).with_for_update())
+            take_turn(connection, "drain request")
+            asked: datetime | None = connection.scalar(sa.select(_request.c.asked_at))
             if asked is None:
                 connection.execute(_request.insert().values(id=1, asked_at=now))
             elif asked < now:

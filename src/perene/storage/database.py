@@ -2,9 +2,12 @@
 
 Laws, on every dialect. ``read`` sees one state of the database from its first question to its last, and refuses to
 write. ``write`` is one transaction: all of it is kept, or (on any exception) nothing. On SQLite a write takes the only
-write lock at its beginning, so what it reads stays true until it ends; on PostgreSQL it locks the rows that it
-asks for ``FOR UPDATE``. Any thread may use one Database. The database's own errors arrive as StorageError, except
-sqlalchemy.exc.IntegrityError: whoever writes knows what a broken constraint means.
+write lock at its beginning, so what it reads stays true until it ends. On PostgreSQL writes go side by side, and each
+question of one sees what others have committed by then: what must stay true is kept by a lock that everyone takes who
+could change it, first of all ``repositories.models.lock_model``, or ``take_turn`` where there is no row yet. Whoever
+holds a run's claim (its row) may wait for its model's row, and nobody the other way round. Any thread may use one
+Database. The database's own errors arrive as StorageError, except sqlalchemy.exc.IntegrityError: whoever writes knows
+what a broken constraint means.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -21,24 +25,26 @@ from perene.errors import StorageError
 from perene.storage import migrations
 from perene.storage.failures import storage_error
 
+if TYPE_CHECKING:
+    import psycopg
+
 _WRITES: Final = "perene_writes"  # execution option: this connection's transactions write
-_MIGRATION_LOCK: Final = 7_310_219_114  # PostgreSQL's advisory lock while the schema changes: any number of our own
+_OLDEST_SERVER: Final = 14  # of PostgreSQL's versions: the oldest that its makers still mend
+_CONNECT_S: Final = "10"  # how long a server may take to answer at all
+_STILL_S: Final = 300  # how long a process that stands still in a transaction keeps its locks
 
 
 class Database:
     """One database, by its SQLAlchemy URL: a SQLite file or PostgreSQL.
 
-    ``patience_s``: how long a write waits for another's end, on SQLite.
+    ``patience_s``: how long a write waits for another's end, before it raises StorageError ("database-busy").
     """
 
     def __init__(self, url: str, *, patience_s: float = 30.0) -> None:
         parsed = _parse(url)
-        self.name = (
-            parsed.database if parsed.get_backend_name() == "sqlite" else parsed.render_as_string(hide_password=True)
-        )
-        self.engine = (
-            _sqlite_engine(parsed, patience_s) if parsed.get_backend_name() == "sqlite" else _server_engine(parsed)
-        )
+        is_file = parsed.get_backend_name() == "sqlite"
+        self.name = str(parsed.database) if is_file else _shown(parsed)
+        self.engine = _sqlite_engine(parsed, patience_s) if is_file else _server_engine(parsed, self.name, patience_s)
 
     @property
     def dialect(self) -> str:
@@ -71,8 +77,7 @@ class Database:
         if self.is_current:
             return
         with self.write() as connection:
-            if self.dialect == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            take_turn(connection, "schema")
             if not self._is_current(connection):
                 migrations.upgrade(connection)
 
@@ -103,7 +108,20 @@ class Database:
         except sa.exc.IntegrityError:
             raise
         except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
-            raise storage_error(error, str(self.name)) from error
+            raise storage_error(error, self.name) from error
+
+
+def take_turn(connection: sa.Connection, what: str) -> None:
+    """Write about ``what`` one after another, until the transaction ends: where there may be no row yet to lock."""
+    if connection.dialect.name == "postgresql":  # on SQLite all writes take turns
+        name = f"perene {what}"
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
+
+
+def _shown(url: sa.URL) -> str:
+    """Which database of which server: a password can stand in many places of a URL, so nothing else is shown."""
+    host = url.host or next(iter(url.normalized_query.get("host", ())), "")
+    return sa.URL.create("postgresql", url.username, None, host, url.port, url.database).render_as_string()
 
 
 def _parse(url: str) -> sa.URL:
@@ -133,9 +151,15 @@ def _sqlite_engine(url: sa.URL, patience_s: float) -> sa.Engine:
     engine = sa.create_engine(url, connect_args={"timeout": patience_s}, pool_timeout=patience_s)
 
     @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+    def prepare(connection: sqlite3.Connection, record: sa.pool.ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself; `begin` below does
         _set_pragmas(connection, patience_s)
+        record.info["file"] = _file_at(str(url.database))
+
+    @event.listens_for(engine, "checkout")
+    def stay(_connection: object, record: sa.pool.ConnectionPoolEntry, _proxy: object) -> None:
+        if record.info["file"] != _file_at(str(url.database)):  # what it would write into is gone with its last user
+            raise sa.exc.DisconnectionError("the file was moved away, deleted or replaced")
 
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
@@ -144,6 +168,14 @@ def _sqlite_engine(url: sa.URL, patience_s: float) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _set_pragmas(connection: sqlite3.Connection, patience_s: float) -> None:
@@ -157,9 +189,10 @@ def _set_pragmas(connection: sqlite3.Connection, patience_s: float) -> None:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
-def _server_engine(url: sa.URL) -> sa.Engine:
+def _server_engine(url: sa.URL, name: str, patience_s: float) -> sa.Engine:
+    url = url if "connect_timeout" in url.query else url.update_query_dict({"connect_timeout": _CONNECT_S})
     try:
-        engine = sa.create_engine(url, pool_pre_ping=True)
+        engine = sa.create_engine(url, pool_pre_ping=True, pool_timeout=patience_s)
     except ModuleNotFoundError as error:
         raise StorageError(
             "PostgreSQL's driver is not installed",
@@ -170,9 +203,31 @@ def _server_engine(url: sa.URL) -> sa.Engine:
     except sa.exc.ArgumentError as error:
         raise _bad_url(str(error)) from error
 
+    @event.listens_for(engine, "connect", insert=True)
+    def prepare(connection: psycopg.Connection, _record: object) -> None:
+        if connection.info.server_version < _OLDEST_SERVER * 10_000:
+            connection.close()
+            raise _too_old(name, connection.info.server_version)
+        # Whatever the server's own settings are.
+        connection.execute(
+            f"SET timezone = 'UTC'; SET lock_timeout = {max(1, int(patience_s * 1000))}; "
+            f"SET default_transaction_isolation = 'read committed'; "
+            f"SET idle_in_transaction_session_timeout = {_STILL_S * 1000}"
+        )
+        connection.commit()
+
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         if not connection.get_execution_options().get(_WRITES, False):
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
     return engine
+
+
+def _too_old(name: str, version: int) -> StorageError:
+    return StorageError(
+        f"the server of the database {name} is too old",
+        why=f"it is PostgreSQL {version // 10_000}; perene needs {_OLDEST_SERVER} or newer",
+        mend="upgrade the server",
+        code="database-too-old",
+    )

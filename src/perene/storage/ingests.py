@@ -61,8 +61,9 @@ class Ingests:
         with self._database.write() as connection:
             if fence is not None:
                 fence(connection)
-            # Writers of a model take turns here, also where the database would let them write side by side.
-            turn = sa.select(models.c.name).where(models.c.name == model).with_for_update()
+            # Writers of a model take turns here, also where the database would let them write side by side: a number is
+            # given only when every smaller one can be seen.
+            turn = sa.select(models.c.name).where(models.c.name == model).with_for_update(key_share=True)
             if connection.scalar(turn) is None:
                 raise NotFound(f"the model {model} is not registered", mend="perene status registers what is declared")
             known = connection.execute(sa.select(ingest).where(_of(model, log), ingest.c.source == source)).first()
@@ -110,7 +111,7 @@ class Ingests:
 
     def readable(self, model: str, log: Log, upto: int | None) -> Readable:
         """The numbers that may be read now, up to and with ``upto``."""
-        given = _of(model, log) if upto is None else sa.and_(_of(model, log), ingest.c.id <= upto)
+        given = _of(model, log) if upto is None else sa.and_(_of(model, log), _up_to(upto))
         without = sa.select(ingest.c.id).where(given, ingest.c.state != COMMITTED).order_by(ingest.c.id)
         with self._database.read() as connection:
             last = connection.scalar(sa.select(sa.func.max(ingest.c.id)).where(given)) or 0
@@ -120,13 +121,18 @@ class Ingests:
         """The committed appends with ``after < number <= upto``, in order."""
         found = sa.select(ingest).where(_of(model, log), ingest.c.state == COMMITTED, ingest.c.id > after)
         if upto is not None:
-            found = found.where(ingest.c.id <= upto)
+            found = found.where(_up_to(upto))
         with self._database.read() as connection:
             return [_read(row) for row in connection.execute(found.order_by(ingest.c.id))]
 
 
 def _of(model: str, log: Log) -> sa.ColumnElement[bool]:
     return sa.and_(ingest.c.model == model, ingest.c.log == log.value)
+
+
+def _up_to(number: int) -> sa.ColumnElement[bool]:
+    """Numbers up to one that may be larger than any that the column can hold."""
+    return ingest.c.id <= sa.literal(number, sa.BigInteger)
 
 
 def _read(row: sa.Row[tuple[object, ...]]) -> Ingest:

@@ -40,6 +40,17 @@ class Instant(sa.types.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Prose(sa.types.TypeDecorator[str]):
+    """What people and errors say. What PostgreSQL cannot keep of it, NUL and half characters, becomes a mark."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """The same on every dialect."""
+        return None if value is None else value.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
 metadata = sa.MetaData(naming_convention=NAMES)
 _Json = sa.JSON(none_as_null=True)
 
@@ -70,8 +81,8 @@ model = sa.Table(
     sa.Column("declaration", _Json, nullable=False),
     sa.Column("champion", sa.Integer),  # the version that shall be live; the ledger says since when and why
     sa.Column("held_at", Instant),
-    sa.Column("held_by", sa.String),
-    sa.Column("held_why", sa.String),
+    sa.Column("held_by", Prose),
+    sa.Column("held_why", Prose),
 )
 
 # Every append to a log gets a number before it is written and is committed or void after (DESIGN §3). `source` makes
@@ -123,7 +134,7 @@ quarantine = sa.Table(
     sa.Column("run", sa.Integer),
     sa.Column("origin", sa.String, nullable=False),  # source, import, log
     sa.Column("field", sa.String, nullable=False),
-    sa.Column("what", sa.String, nullable=False),
+    sa.Column("what", Prose, nullable=False),
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("sample", _Json, nullable=False),  # up to five rows, as JSON
     sa.Column("at", Instant, nullable=False),
@@ -238,8 +249,8 @@ release_event = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("state", sa.String, nullable=False),
     sa.Column("at", Instant, nullable=False),  # project time
-    sa.Column("actor", sa.String, nullable=False),
-    sa.Column("why", sa.String, nullable=False),
+    sa.Column("actor", Prose, nullable=False),
+    sa.Column("why", Prose, nullable=False),
 )
 
 run = sa.Table(
@@ -250,7 +261,7 @@ run = sa.Table(
     sa.Column("trigger", sa.String, nullable=False),
     sa.Column("due_at", Instant, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
-    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("actor", Prose, nullable=False),
     sa.Column("state", sa.String, nullable=False, index=True),
     sa.Column("owner", sa.String),
     sa.Column("heartbeat_at", Instant),
@@ -281,9 +292,9 @@ alert = sa.Table(
     sa.Column("model", sa.String),
     sa.Column("rule", sa.String, nullable=False),
     sa.Column("severity", sa.String, nullable=False),
-    sa.Column("what", sa.String, nullable=False),
-    sa.Column("why", sa.String, nullable=False),
-    sa.Column("mend", sa.String, nullable=False),
+    sa.Column("what", Prose, nullable=False),
+    sa.Column("why", Prose, nullable=False),
+    sa.Column("mend", Prose, nullable=False),
     sa.Column("state", sa.String, nullable=False),
     sa.Column("count", sa.Integer, nullable=False),
     sa.Column("first_at", Instant, nullable=False),
@@ -299,10 +310,10 @@ audit = sa.Table(
     metadata,
     _id(),
     sa.Column("at", Instant, nullable=False),
-    sa.Column("actor", sa.String, nullable=False),
+    sa.Column("actor", Prose, nullable=False),
     sa.Column("verb", sa.String, nullable=False),
     sa.Column("object", sa.String, nullable=False),
-    sa.Column("why", sa.String, nullable=False),
+    sa.Column("why", Prose, nullable=False),
     sa.Column("before", _Json),
     sa.Column("after", _Json),
 )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -174,22 +173,18 @@ def _train(x: pl.DataFrame, y: pl.Series) -> object:
     return None
 
 
-MakeBench = Callable[[Path], Bench]
+MakeBench = Callable[..., Bench]
 
 
 @pytest.fixture
-def make_bench(empty_database: Path) -> Iterator[MakeBench]:
-    """Makes benches; for tests that need one per example."""
-    made: list[Database] = []
+def make_bench(new_database: Callable[[], Database]) -> MakeBench:
+    """Makes benches, each with a database of its own when none is given; for tests that need one per example."""
 
-    def make(folder: Path) -> Bench:
-        database = Database(f"sqlite:///{shutil.copy(empty_database, folder / 'perene.db')}")
-        made.append(database)
+    def make(folder: Path, database: Database | None = None) -> Bench:
+        database = database or new_database()
         return Bench(folder=folder, database=database, lake=Lake(f"{folder}/store", database, machine_clock))
 
-    yield make
-    for database in made:
-        database.close()
+    return make
 
 
 @pytest.fixture

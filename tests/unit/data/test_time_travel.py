@@ -127,9 +127,9 @@ class World:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 @given(operations=st.lists(OPERATIONS, min_size=15, max_size=40))
-def test_every_version_reads_back_what_was_known_when_it_was_cut(make_bench, tmp_path_factory, operations):
+def test_every_version_reads_back_what_was_known_when_it_was_cut(make_bench, emptied, tmp_path_factory, operations):
     """Late rows and labels, corrections, retractions, imports, compaction: in any order, old versions stay."""
-    bench = make_bench(tmp_path_factory.mktemp("world"))
+    bench = make_bench(tmp_path_factory.mktemp("world"), emptied())
     world = World(bench, now=bench.instant("2013-01-10 12:00"))
     for operation in [("cycle", 0), *operations, ("cycle", 30)]:
         world.do(*operation)

@@ -159,7 +159,7 @@ def test_a_drain_that_is_killed_is_gone_on_with(bench, mortal, a_line, death) ->
                 CHILD.format(stop=stop),
                 str(conftest),
                 str(bench.folder),
-                f"sqlite:///{bench.database.name}",
+                bench.database.engine.url.render_as_string(hide_password=False),
             ],
             capture_output=True,
             text=True,
@@ -239,14 +239,14 @@ def test_many_given_ids_are_known_with_their_rows(bench, journal, a_line) -> Non
     assert {known.day for known in found.values()} == {bench.log("plain")["day"][0]}
 
 
-def test_two_drains_at_once_bring_each_line_once(bench, mortal, a_line) -> None:
+def test_two_drains_at_once_bring_each_line_once(bench, mortal, a_line, beside) -> None:
     """Processes that drain one dead server's files at the same moment: one does it, the other finds nothing."""
     for n in range(4):
         write(mortal, a_line(f"a{n}", given=True))
         mortal.rotate()
     mortal.close()
     gate, done = threading.Barrier(3), []
-    others = [Database(f"sqlite:///{bench.database.name}") for _ in range(3)]
+    others = [beside(bench.database) for _ in range(3)]
 
     def look(database: Database) -> None:
         mine = type(bench)(bench.folder, database)
@@ -262,8 +262,6 @@ def test_two_drains_at_once_bring_each_line_once(bench, mortal, a_line) -> None:
     assert all(one.failures == [] and one.again == {} for one in done)
     assert sum(one.files for one in done) == sum(one.predictions for one in done) == 4
     assert raw_ids(bench) == ["a0", "a1", "a2", "a3"]
-    for database in others:
-        database.close()
 
 
 # ── what fails ───────────────────────────────────────────────────────────────────────────────────────────────────────

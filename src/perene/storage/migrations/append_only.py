@@ -26,5 +26,5 @@ def forbid_changes(connection: sa.Connection, table: str) -> None:
     on_sqlite = connection.dialect.name == "sqlite"
     if not on_sqlite:
         connection.exec_driver_sql(_POSTGRESQL_FUNCTION)
-    for verb in ("update", "delete"):
+    for verb in ("update", "delete") if on_sqlite else ("update", "delete", "truncate"):
         connection.exec_driver_sql((_SQLITE if on_sqlite else _POSTGRESQL_TRIGGER).format(table=table, verb=verb))
