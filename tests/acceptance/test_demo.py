@@ -115,7 +115,7 @@ def test_what_it_prints_is_told_to_machines(demo):
     assert json.loads(json.dumps(data, allow_nan=False)) == data
     assert Path(data["report"]).read_text().startswith("<!")
     assert [line["name"] for line in [*data["lines"], data["total"]]] == ["March", "all"]
-    assert data["total"]["quality"]["answered"] == demo.log().height
+    assert data["total"]["quality"]["answered"] + data["later"] == demo.log().height
     assert data["as_of"] == "2013-03-16T00:00:00.000000Z"
 
 
