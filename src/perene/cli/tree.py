@@ -42,6 +42,7 @@ COMMANDS = {
         "worker": _at("worker", "Work on runs, one after another."),
     },
     "Help": {
+        "doctor": _at("doctor", "Examine installation, database, store, clock, processes and live versions."),
         "docs": _at("docs", "Print a page of the documentation, or the list of pages."),
         "completion": _at("completion", "Print the script that makes a shell complete perene's commands."),
         "version": _at("version", "Show the versions of perene, Python and what it stands on."),
