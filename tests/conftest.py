@@ -96,9 +96,13 @@ class Postgres:
 
         self.url = url
         self._connect = partial(psycopg.connect, autocommit=True)
-        self._admin = self._connect(url)
+        self._admin = self.connect()
         self._made: list[str] = []
         self._spare: list[str] = []  # migrated ones without a row
+
+    def connect(self) -> Any:
+        """A connection to the server's own database; each statement is kept at once."""
+        return self._connect(self.url)
 
     def create(self) -> str:
         """A new database without a table; gives its URL."""
@@ -163,6 +167,35 @@ def postgres(needs: Callable[[str], None]) -> Iterator[Postgres]:
             yield server
         finally:
             server.close()
+
+
+@dataclass
+class OwnPostgres:
+    """A PostgreSQL server that a test may stop; ``url`` is that of its own database, which is empty."""
+
+    url: str
+    keeper: subprocess.Popen[str]
+
+    def restart(self) -> None:
+        """Stop it as its admin does, which cuts connections off, and start it again."""
+        assert self.keeper.stdin is not None and self.keeper.stdout is not None
+        self.keeper.stdin.write("restart\n")
+        self.keeper.stdin.flush()
+        assert self.keeper.stdout.readline().strip() == self.url
+
+    def stop(self) -> None:
+        """Stop it for good."""
+        assert self.keeper.stdin is not None
+        self.keeper.stdin.close()
+        self.keeper.wait(60)
+
+
+@pytest.fixture
+def own_postgres(needs: Callable[[str], None]) -> Iterator[OwnPostgres]:
+    """A PostgreSQL server of the test's own."""
+    needs("postgresql")
+    with _postgres_server() as (url, keeper):
+        yield OwnPostgres(url, keeper)
 
 
 @dataclass

@@ -26,8 +26,8 @@ SETTINGS = {
     "max_connections": "300", "shared_buffers": "64MB", "wal_level": "minimal", "max_wal_senders": "0",
     "autovacuum": "off", "logging_collector": "off",
 }  # fmt: skip
-# Whoever comes through the socket is let in; the role ``locked`` needs its password.
-ACCESS = "local all locked scram-sha-256\nlocal all all trust\n"
+# Whoever comes through the socket is let in; roles named ``locked_…`` need their password.
+ACCESS = "local all /^locked_ scram-sha-256\nlocal all all trust\n"
 PATIENCE_S = 60.0
 
 

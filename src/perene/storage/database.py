@@ -133,6 +133,8 @@ def _parse(url: str) -> sa.URL:
         raise _bad_url("its port is not a number; in a password, write %2F for / and %40 for @") from None
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise _bad_url(f"{parsed.get_backend_name()} is neither sqlite nor postgresql")
+    if password := parsed.query.get("password"):  # SQLAlchemy hides one only where it expects it
+        parsed = parsed.difference_update_query(["password"]).set(password=str(password))
     if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise _bad_url("a SQLite database in memory is lost with its process")
     return parsed
@@ -205,9 +207,10 @@ def _server_engine(url: sa.URL, name: str, patience_s: float) -> sa.Engine:
 
     @event.listens_for(engine, "connect", insert=True)
     def prepare(connection: psycopg.Connection, _record: object) -> None:
-        if connection.info.server_version < _OLDEST_SERVER * 10_000:
+        version = connection.info.server_version
+        if version < _OLDEST_SERVER * 10_000:
             connection.close()
-            raise _too_old(name, connection.info.server_version)
+            raise _too_old(name, version)
         # Whatever the server's own settings are.
         connection.execute(
             f"SET timezone = 'UTC'; SET lock_timeout = {max(1, int(patience_s * 1000))}; "
