@@ -102,6 +102,7 @@ TABLE = {
     "serve": Line(flags="--host --port"),
     "scheduler": Line(flags="--once"),
     "worker": Line(flags="--model --once"),
+    "doctor": Line(kind="doctor", id=part("check"), call="doctor", many=True),
     "docs": Line(kind="docs.list", id=part("topic"), project=False, call="docs", many=True),
     "completion": Line(project=False),
     "version": Line(kind="version", id=part("perene"), project=False, call="version"),

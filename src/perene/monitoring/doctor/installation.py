@@ -17,6 +17,7 @@ _LOADED = ("numpy", "polars", "deltalake", "pydantic", "sqlalchemy", "scipy", "m
 _LEAST_FILES = 1024  # descriptors that a server with some hundred connections and its tables need
 
 _REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*([^;]*)(?:;(.*))?$")
+_SYSTEM = re.compile(r"sys_platform\s*(==|!=)\s*[\"'](\w+)")
 _BOUND = re.compile(r"(>=|<=|==|!=|<|>)\s*([0-9][0-9.]*)")
 
 
@@ -47,7 +48,7 @@ def unfit(requirements: list[str]) -> Iterator[str]:
     """What is missing of the requirements of a package, or has another version than they allow. Extras do not count."""
     for text in requirements:
         found = _REQUIREMENT.match(text)
-        if found is None or "extra" in (found[3] or "") or ("win32" in (found[3] or "") and sys.platform == "win32"):
+        if found is None or not _holds(found[3] or ""):
             continue
         name, wanted = found[1], found[2].strip()
         try:
@@ -57,6 +58,12 @@ def unfit(requirements: list[str]) -> Iterator[str]:
             continue
         if not fits(here, wanted):
             yield f"{name} is {here}, and {wanted} is needed"
+
+
+def _holds(marker: str) -> bool:
+    """Whether a requirement holds here, as far as perene's own say it: no extra, and this system."""
+    system = _SYSTEM.search(marker)
+    return "extra" not in marker and (system is None or (sys.platform == system[2]) == (system[1] == "=="))
 
 
 def fits(here: str, wanted: str) -> bool:

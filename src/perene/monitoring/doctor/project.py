@@ -9,6 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from perene.clock import MachineClock
+from perene.definition.changes import unfit_changes
 from perene.definition.project import Project, load_project
 from perene.definition.settings import Settings, load_settings
 from perene.monitoring.doctor import FreeSpace
@@ -17,8 +18,11 @@ from perene.monitoring.doctor.lives import check_alerts, check_runs, check_serve
 from perene.monitoring.doctor.stores import check_clock, check_journals, check_space, check_store, check_tables
 from perene.monitoring.doctor.versions import check_models
 from perene.records.finding import Finding
+from perene.repositories.models import Models
 from perene.storage import tables
 from perene.storage.database import Database
+from perene.storage.envelope import Log
+from perene.storage.ingests import Ingests
 from perene.storage.journal import journal_folder
 from perene.storage.migrations import revision_of
 
@@ -83,6 +87,8 @@ def _check_known(
     database: Database, settings: Settings, project: Project | None, machine: MachineClock
 ) -> Iterator[Finding]:
     """What a database that can be asked knows of."""
+    if project is not None:
+        yield from attempt("declarations", lambda: _check_declarations(project, database, machine))
     yield from attempt("store", lambda: check_store(settings.storage, is_used=_is_used(database)))
     yield from attempt("tables", lambda: check_tables(settings.storage, database, machine))
     yield from attempt("clock", lambda: check_clock(database, machine))
@@ -90,6 +96,21 @@ def _check_known(
     yield from attempt("runs", lambda: check_runs(database, machine, project))
     yield from check_models(database, settings, machine, project)
     yield from attempt("alerts", lambda: check_alerts(database))
+
+
+def _check_declarations(project: Project, database: Database, machine: MachineClock) -> Iterator[Finding]:
+    """Whether the data that is there fits the models as they are declared now; said where it does not."""
+    ingests = Ingests(database, machine)
+    known = {model.name: model.declaration for model in Models(database).list()}
+    unfit = [
+        str(mistake)
+        for name, model in project.models.items()
+        if name in known and any(ingests.highest(name, log) for log in Log)
+        for mistake in unfit_changes(known[name], model.declaration(), line=model.line)
+    ]
+    if unfit:
+        mend = "take the changes back, or declare a model of another name"
+        yield broken("declarations", "the data that is there does not fit them", why="; ".join(unfit), mend=mend)
 
 
 def _rest() -> Finding:

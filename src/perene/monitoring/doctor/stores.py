@@ -30,7 +30,7 @@ _MIB = 1 << 20
 
 
 def check_store(storage: str, *, is_used: bool | None) -> Iterator[Finding]:
-    """Write a file, read it back, take it away. ``is_used``: whether the database knows of something that lies there."""
+    """Write a file, read it back, take it away. ``is_used``: whether the database knows of something that is there."""
     if "://" in storage:
         yield warning(
             "store", f"{storage} was not tried", why="it is no folder", mend="perene dataset verify MODEL reads it"
@@ -90,7 +90,8 @@ def check_space(places: Mapping[str, Path], *, free: Callable[[Path], int]) -> I
         disks.setdefault(there.stat().st_dev, ([], there))[0].append(name)
     for names, folder in disks.values():
         left, need = free(folder), _SOME + 2 * sum(map(_lately, {places[name] for name in names}))
-        check, said = f"space of {' and '.join(names)}", f"{left // _MIB:,} MiB free"
+        check = "space" if len(disks) == 1 else f"space of {' and '.join(names)}"
+        said = f"{left // _MIB:,} MiB free for {', '.join(names)}"
         mend = f"free space on the disk of {folder}"
         if left < _LEAST:
             yield broken(check, said, why="the next run or drain will fail", mend=mend)
