@@ -4,9 +4,11 @@
     python -m benchmarks.drains --drains 60 --rows 20
 
 A drain is timed from the closed journal file to its end: lines read, appended to the Delta table and committed there
-and in the database, file taken away. The rides are ordered for today and the two days after it, so an append touches
-three partitions. ``open`` is what a process that has just started takes to find the newest state of the table,
-``read`` what it takes to count a day's lines.
+and in the database, file taken away, the log tidied where it has become many small files. The rides are ordered for
+today and the two days after it, so an append touches three partitions. The last drains, and those after the compaction,
+take turns with drains of a project that has just begun: so the ratios are of the same minute, whatever else the machine
+does. ``open`` is what a process that has just started takes to find the newest state of the table, ``read`` what it
+takes to count a day's lines; CPU is that of all threads.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 import polars as pl
 
@@ -32,43 +34,63 @@ from perene.storage.lake import Lake
 
 RIDES, MODEL = Path(__file__).parent / "rides", "ride-minutes"
 PART = 50
+COLUMNS = ("drain ms", "CPU ms", "slowest ms", "open ms", "read ms")
+Took = list[tuple[float, float]]
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def main(drains: int, rows: int) -> None:
     """Drain, compact, drain, and print the table."""
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(shutil.copytree(RIDES, Path(folder) / "rides"))
-        app = open_project(place)
-        journal = Journal(place / ".perene" / "journal", "w1")
+        old = Server(Path(folder) / "old")
         part = min(PART, drains // 3)
-        print(f"{drains} drains of {rows} lines\n{'':30}{'drain ms':>10}{'slowest':>10}{'open ms':>10}{'read ms':>10}")
-        first = show(app, f"first {part}", [drained(app, journal, n, rows) for n in range(part)])
-        times = [drained(app, journal, n, rows) for n in range(part, drains)]
-        last = show(app, f"last {part}", times[-part:])
+        print(f"{drains} drains of {rows} lines\n{'':36}" + "".join(f"{what:>12}" for what in COLUMNS))
+        show(f"first {part}", old, [old.drain(rows) for _ in range(part)])
+        for _ in range(drains - 2 * part):
+            old.drain(rows)
+        take_turns(f"last {part}", old, Server(Path(folder) / "young"), part, rows)
         start = perf_counter()
-        app.lake.compact(MODEL, Log.PREDICTIONS)
-        compacted = perf_counter() - start
-        after = show(app, f"{part} after compaction", [drained(app, journal, drains + n, rows) for n in range(part)])
-        print(
-            f"{'last beside first':30}{last / first:10.2f}\n{'after compaction beside first':30}{after / first:10.2f}"
-        )
-        print(f"compaction: {compacted:.2f} s")
-        lines = app.lake.scan(MODEL, Log.PREDICTIONS).select(pl.len()).collect().item()
+        old.app.lake.compact(MODEL, Log.PREDICTIONS)
+        print(f"compaction: {perf_counter() - start:.2f} s")
+        take_turns(f"{part} after it", old, Server(Path(folder) / "younger"), part, rows)
+        lines = old.app.lake.scan(MODEL, Log.PREDICTIONS).select(pl.len()).collect().item()
         print(f"lines in the log: {lines:,} of {(drains + part) * rows:,}")
-        journal.close()
-        app.close()
+        old.close()
 
 
-def drained(app: App, journal: Journal, number: int, rows: int) -> float:
-    """Answer some rides and drain them; returns the seconds of the drain."""
-    journal.write([line.entry(MODEL) for line in lines_of(app, number, rows)])
-    journal.rotate()
-    start = perf_counter()
-    done = drain(journal.closed(), app.logs)
-    seconds = perf_counter() - start
-    assert (done.files, done.predictions, done.failures) == (1, rows, [])
-    return seconds
+class Server:
+    """What a server process drains: its project, its journal, and how often it has."""
+
+    def __init__(self, place: Path) -> None:
+        self.app = open_project(shutil.copytree(RIDES, place))
+        self.journal = Journal(place / ".perene" / "journal", "w1")
+        self.drains = 0
+
+    def drain(self, rows: int) -> tuple[float, float]:
+        """Answer some rides and drain them; returns the seconds of the drain, and of CPU."""
+        self.journal.write([line.entry(MODEL) for line in lines_of(self.app, self.drains, rows)])
+        self.journal.rotate()
+        self.drains += 1
+        start, cpu = perf_counter(), process_time()
+        done = drain(self.journal.closed(), self.app.logs)
+        took = perf_counter() - start, process_time() - cpu
+        assert (done.files, done.predictions, done.failures) == (1, rows, [])
+        return took
+
+    def close(self) -> None:
+        """Let go of its files."""
+        self.journal.close()
+        self.app.close()
+
+
+def take_turns(what: str, old: Server, young: Server, times: int, rows: int) -> None:
+    """Drain both, one after the other, and print a line of each and the ratios of their medians."""
+    young.drain(rows)  # makes its table
+    both = [(old.drain(rows), young.drain(rows)) for _ in range(times)]
+    aged = show(what, old, [pair[0] for pair in both])
+    fresh = show("  a young project meanwhile", young, [pair[1] for pair in both])
+    print(f"{'  ratio':36}" + "".join(f"{late / early:12.2f}" for late, early in zip(aged, fresh, strict=True)))
+    young.close()
 
 
 def lines_of(app: App, number: int, rows: int) -> list[AnsweredRow]:
@@ -90,19 +112,20 @@ def lines_of(app: App, number: int, rows: int) -> list[AnsweredRow]:
     ]  # fmt: skip
 
 
-def show(app: App, what: str, times: list[float]) -> float:
-    """A line of the table; returns the median."""
+def show(what: str, server: Server, took: Took) -> tuple[float, float]:
+    """A line of the table; returns the medians of a drain's time and CPU time."""
     opened, read = [], []
     for _ in range(3):
-        lake = Lake(app.settings.storage, app.database, machine_clock)
+        lake = Lake(server.app.settings.storage, server.app.database, machine_clock)
         start = perf_counter()
         lines = lake.scan(MODEL, Log.PREDICTIONS, days=[BEGIN.date()])
         opened.append(perf_counter() - start)
         lines.select(pl.len()).collect()
         read.append(perf_counter() - start)
-    cells = (median(times), max(times), median(opened), median(read))
-    print(f"{what:30}" + "".join(f"{seconds * 1e3:10.1f}" for seconds in cells), flush=True)
-    return median(times)
+    usual, cpu = (median(seconds) for seconds in zip(*took, strict=True))
+    cells = (usual, cpu, max(took)[0], median(opened), median(read))
+    print(f"{what:36}" + "".join(f"{seconds * 1e3:12.1f}" for seconds in cells), flush=True)
+    return usual, cpu
 
 
 if __name__ == "__main__":

@@ -244,6 +244,52 @@ def test_a_table_is_tidied_when_it_has_many_loose_files(lake: Lake) -> None:
     assert files(lake) == 1
 
 
+def test_large_files_are_left_alone_by_a_compaction(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the small files of a day become one: what is large is not written again, however often a log is tidied."""
+    lake.append("m", LOG, rows(*(f"{i:04}" for i in range(2000))), source="large")
+    large = DeltaTable(f"{lake._root}/m/{LOG}").file_uris()
+    monkeypatch.setattr(lake_module, "_SMALL", Path(large[0]).stat().st_size)
+    for i in range(3):
+        lake.append("m", LOG, rows(f"small{i}"), source=str(i))
+    before = lake.scan("m", LOG).sort("key").collect()
+
+    lake.compact("m", LOG)
+
+    after = DeltaTable(f"{lake._root}/m/{LOG}").file_uris()
+    assert len(after) == 2
+    assert set(large) < set(after)
+    assert lake.scan("m", LOG).sort("key").collect().equals(before)
+
+
+def test_a_large_file_whose_append_came_out_of_turn_loses_nothing(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small append that is older than a large one is merged, and every row of the large one is there once."""
+    number = lake.ingests.begin("m", LOG, "slow").number
+    lake.append("m", LOG, rows(*(f"{i:04}" for i in range(2000))), source="large")
+    large = DeltaTable(f"{lake._root}/m/{LOG}").file_uris()[0]
+    monkeypatch.setattr(lake_module, "_SMALL", Path(large).stat().st_size)
+    for source in ("slow", "next"):
+        lake.append("m", LOG, rows(source), source=source)
+    before = lake.scan("m", LOG).sort("key").collect()
+
+    lake.compact("m", LOG)
+
+    assert before["ingest"].min() == number
+    assert lake.scan("m", LOG).sort("key").collect().equals(before)
+
+
+def test_the_extent_of_each_file_is_known_for_what_reads_look_for(lake: Lake) -> None:
+    """Also where a struct stands before it in the rows: else every read opens every file of its days."""
+    written = rows("a", "b").with_columns(request=pl.struct(grams=1.0), prediction_id=pl.Series(["p1", "p2"]))
+    lake.append("m", LOG, written.select("key", "request", "event_at", "prediction_id", "day"), source="s")
+
+    known = pl.DataFrame(DeltaTable(f"{lake._root}/m/{LOG}").get_add_actions(flatten=True))
+
+    assert known["min.ingest"].to_list() == known["max.ingest"].to_list() == [lake.horizon("m", LOG)]
+    assert known.select("min.prediction_id", "max.prediction_id").row(0) == ("p1", "p2")
+    assert known["min.event_at"].to_list() == [NOW]
+    assert "min.key" not in known.columns
+
+
 def test_an_open_question_outlives_a_vacuum(lake: Lake) -> None:
     """A reader that began before compaction and vacuum still has its files: they are kept for an hour."""
     for i in range(4):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -10,7 +9,6 @@ from datetime import datetime
 import polars as pl
 
 from perene.definition.model import Model
-from perene.errors import StorageError
 from perene.pipelines.asking import Ask, Told, ask_source
 from perene.pipelines.changing import IDENTITY, compared, counted, to_append
 from perene.pipelines.checking import check_examples, refuse_many
@@ -28,8 +26,6 @@ from perene.storage.envelope import INSTANT, Log
 from perene.storage.lake import Lake
 
 __all__ = ["collect", "cut", "import_examples"]
-
-log = logging.getLogger("perene.data")
 
 _IMPORT = "import"
 
@@ -63,7 +59,8 @@ def collect(
     if "log" in model.examples:
         predictions = Predictions(lake, database)
         joined = join_logs(model, window, now=now, examples=examples, predictions=predictions, fence=fence)
-    _tidy(model, lake)
+    for kept in Log:
+        lake.tidy(model.name, kept)
     return {
         "since": plain(window.since),
         "until": plain(window.until),
@@ -112,15 +109,6 @@ def _meanwhile(model: Model, later: pl.DataFrame, held: pl.DataFrame) -> pl.Data
     both = later.join(known, on=IDENTITY, how="left", maintain_order="left")
     hidden = both.with_columns(label="label_held", known_at=pl.coalesce("known_at_held", asked_at))
     return hidden.filter(pl.col("known_at") < later["known_at"]).select(later.columns)
-
-
-def _tidy(model: Model, lake: Lake) -> None:
-    """Compact what needs it. A table that cannot be tidied now is tidied another time: its rows are all there."""
-    for kept in Log:
-        try:
-            lake.tidy(model.name, kept)
-        except StorageError as error:
-            log.warning("not_tidied model=%s log=%s why=%s", model.name, kept, error.why)
 
 
 def _total(changes: Sequence[Changes]) -> Changes:

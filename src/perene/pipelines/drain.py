@@ -18,6 +18,7 @@ from perene.definition.model import Model
 from perene.errors import PereneError, StorageError
 from perene.pipelines.journaling import AnsweredRow, answered_row, day_of, envelope_of
 from perene.pipelines.truths import truth_of, truths_frame
+from perene.repositories.models import lock_model
 from perene.repositories.predictions import Predictions
 from perene.repositories.truths import Truths
 from perene.storage.database import Database
@@ -32,13 +33,14 @@ _PART = 500
 @dataclass(slots=True, kw_only=True)
 class Drained:
     """What a drain did. ``again`` counts, by model, lines whose id another process had answered first: the log keeps
-    the first. Files that failed are kept; ``failures`` says why.
+    the first. ``logs`` are those that were written to. Files that failed are kept; ``failures`` says why.
     """
 
     files: int = 0
     predictions: int = 0
     truths: int = 0
     again: dict[str, int] = field(default_factory=dict)
+    logs: set[tuple[str, Log]] = field(default_factory=set)
     failures: list[PereneError] = field(default_factory=list)
 
 
@@ -60,7 +62,10 @@ class Logs:
 
 
 def drain(files: Sequence[JournalFile], logs: Logs) -> Drained:
-    """Bring closed files into the lake and take them away. A file that fails is kept and reported; the others go on."""
+    """Bring closed files into the lake and take them away. A file that fails is kept and reported; the others go on.
+
+    A log that has become many small files is tidied: each append, and each read, goes through the list of all.
+    """
     done = Drained()
     for file in files:
         try:
@@ -71,6 +76,8 @@ def drain(files: Sequence[JournalFile], logs: Logs) -> Drained:
             what, why = f"the journal {file.path} could not be drained", f"{type(error).__name__}: {error}"
             mend = "it is kept and tried again; perene doctor says more"
             done.failures.append(StorageError(what, why=why, mend=mend))
+    for name, log in sorted(done.logs):
+        logs.predictions.lake.tidy(name, log)
     return done
 
 
@@ -95,6 +102,7 @@ def _drain_file(file: JournalFile, logs: Logs, done: Drained) -> None:
             truths = [truth_of(e.body) for e in entries]
             logs.truths.append(model, truths_frame(model, truths), source=file.source)
             done.truths += len(truths)
+            done.logs.add((name, Log.TRUTHS))
     if unknown:
         mend = "declare the model again until its journal is drained, or delete the file and lose what it holds"
         raise StorageError(
@@ -119,6 +127,7 @@ def _drain_predictions(
     if kept:
         logs.predictions.append(model, envelope_of(model, list(kept.values())), source=file.source)
         done.predictions += len(kept)
+        done.logs.add((model.name, Log.PREDICTIONS))
     claimed = _claim(logs.database, model.name, [line for line in kept.values() if line.row_digest])
     again = len(lines) - len(kept) + claimed
     if again:
@@ -148,6 +157,7 @@ def _claim(database: Database, model: str, lines: Sequence[AnsweredRow]) -> int:
     if not lines:
         return 0
     with database.write() as connection:
+        lock_model(connection, model)  # a drain of another server may bring the same ids
         wanted = [line.prediction_id for line in lines]
         query = sa.select(given_id.c.prediction_id).where(given_id.c.model == model)
         taken: set[str] = set()

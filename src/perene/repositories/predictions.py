@@ -25,7 +25,7 @@ class Predictions:
     """The prediction logs. What they hold was answered; a prediction id stands for its first row."""
 
     def __init__(self, lake: Lake, database: Database) -> None:
-        self._lake = lake
+        self.lake = lake
         self._database = database
 
     def append(self, model: Model, frame: pl.DataFrame, source: str) -> int:
@@ -35,7 +35,7 @@ class Predictions:
         Raises StorageError, and then nothing was written.
         """
         rows = conform(frame, predictions_columns(model), more=("features",))
-        return self._lake.append(model.name, Log.PREDICTIONS, rows, source=source)
+        return self.lake.append(model.name, Log.PREDICTIONS, rows, source=source)
 
     def scan(
         self,
@@ -49,7 +49,7 @@ class Predictions:
         """One row per prediction id, of events of [since, until), or of these days; of appends up to ``upto``."""
         columns = predictions_columns(model)
         return _once(
-            self._lake.scan(
+            self.lake.scan(
                 model.name, Log.PREDICTIONS, columns=columns, since=since, until=until, days=days, upto=upto
             )
         )
@@ -79,7 +79,7 @@ class Predictions:
         """
         answered, said_upto = (None, None) if upto is None else upto
         columns = predictions_columns(model)
-        lines = self._lake.scan(
+        lines = self.lake.scan(
             model.name, Log.PREDICTIONS, columns=columns, since=since, until=until, days=days, upto=answered
         )
         first = min(days, default=None) if days is not None else None if since is None else since.astimezone(UTC).date()
@@ -103,13 +103,13 @@ class Predictions:
         )
 
     def _said(self, model: Model, as_of: datetime, *, first: date | None, upto: int | None) -> pl.LazyFrame:
-        said = self._lake.scan(model.name, Log.TRUTHS, columns=truths_columns(model), upto=upto)
+        said = self.lake.scan(model.name, Log.TRUTHS, columns=truths_columns(model), upto=upto)
         if first is not None:
             said = said.filter(pl.col("day") >= first)
         return said.filter(pl.col("known_at") <= as_of.astimezone(UTC))
 
     def _first(self, model: str, prediction_id: str) -> pl.LazyFrame:
-        lines = self._lake.scan(model, Log.PREDICTIONS)
+        lines = self.lake.scan(model, Log.PREDICTIONS)
         if "prediction_id" not in lines.collect_schema():  # nothing was ever logged
             return lines
         return lines.filter(pl.col("prediction_id") == prediction_id).sort("ingest").head(1)

@@ -13,6 +13,7 @@ it gives a number a second time.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import re
 import threading
@@ -33,11 +34,15 @@ from perene.storage.database import Database
 from perene.storage.envelope import Columns, Log, conform_lazily
 from perene.storage.ingests import COMMITTED, Fence, Ingest, Ingests
 
+_events = logging.getLogger("perene.lake")
+
 _TRIES = 8
 _READS = 3  # of one scan, whose files may be vacuumed meanwhile
 _HIGHEST = "perene.ingest"  # in what each commit tells of itself: the highest number of the log
 _LOOK_BACK = 20  # commits; those of vacuum tell nothing
-_CONFIGURATION: dict[str, str | None] = {"delta.checkpointInterval": "20"}
+_CHECKPOINT_EVERY = 20  # commits
+# Whose extent in each file is kept: what reads look for. Each commit and each read goes through all that is kept.
+_MEASURED = ("ingest", "event_at", "prediction_id")
 _KEEP = timedelta(hours=1)  # how long a reader may still need a file that compaction replaced
 _KEEP_UNCOMMITTED = timedelta(days=7)  # how long a writer may stand still between its files and their commit
 _LOOSE_FILES = 64
@@ -158,12 +163,20 @@ class Lake:
         return {day: ingest.number for ingest in self._between(model, log, 0, upto) for day in ingest.days}
 
     def tidy(self, model: str, log: Log | str, *, most: int = _LOOSE_FILES) -> bool:
-        """Compact and vacuum when there are ``most`` small files more than days; whether it was done."""
-        table = self._open(model, Log(log))
-        if table is None or table.crowded_days()["loose"].sum() < most:
+        """Compact and vacuum when there are ``most`` small files more than days; whether it was done.
+
+        A table that cannot be tidied now is tidied another time: its rows are all there.
+        """
+        try:
+            table = self._open(model, Log(log))
+            with _explained(model, Log(log), "could not be looked at"):
+                if table is None or table.crowded_days()["loose"].sum() < most:
+                    return False
+            self.compact(model, log)
+            self.vacuum(model, log)
+        except StorageError as error:
+            _events.warning("not_tidied model=%s log=%s why=%s", model, log, error.why)
             return False
-        self.compact(model, log)
-        self.vacuum(model, log)
         return True
 
     def compact(self, model: str, log: Log | str) -> None:
@@ -216,18 +229,21 @@ class Lake:
         raise StorageError(what, mend="run it again")
 
     def _merge(self, model: str, log: Log, days: list[date]) -> bool:
-        """Rewrite those days that are still crowded; False when anything else was committed meanwhile.
+        """Rewrite the small files of the days that are still crowded; False when anything else was committed meanwhile.
+
+        Those hold the newest appends: what came from the first of them on is rewritten, larger files are left alone.
 
         deltalake's own compaction (1.6.6) would let two at once both commit, and every row would be there twice. An
         overwrite that is not tried again is committed only onto the very version that it read.
         """
         table = self._open_anew(model, log)
-        days = [] if table is None else sorted({*days} & {*table.crowded_days()["day"]})
-        if table is None or not days:
+        if table is None or (crowded := table.crowded_days().filter(pl.col("day").is_in(days))).is_empty():
             return True
-        there = pl.scan_delta(table, storage_options=self._options or None).filter(pl.col("day").is_in(days))
+        parts = list(crowded.select("day", "since").iter_rows())
+        mine = pl.any_horizontal((pl.col("day") == day) & (pl.col("ingest") >= since) for day, since in parts)
+        there = pl.scan_delta(table, storage_options=self._options or None).filter(mine)
         rows = there.sort("ingest", maintain_order=True).collect()
-        where = " OR ".join(f"day = '{day}'" for day in days)
+        where = " OR ".join(f"(day = '{day}' AND ingest >= {since})" for day, since in parts)
         with contextlib.suppress(CommitFailedError):
             once = CommitProperties(max_commit_retries=0, custom_metadata=self._told(model, log))
             write_deltalake(table, rows, mode="overwrite", predicate=where, commit_properties=once)
@@ -288,12 +304,19 @@ class Lake:
                 return None
 
     def _create(self, model: str, log: Log, rows: pl.DataFrame) -> _Table:
-        """Create the table without a row, unless another process has done so meanwhile."""
+        """Create the table without a row, unless another process has done so meanwhile.
+
+        deltalake (1.6.6) reads nothing of a measured column that stands behind a struct, so they come first.
+        """
         uri = self._uri(model, log)
+        measured = [name for name in _MEASURED if name in rows.columns]
+        terms: dict[str, str | None] = {
+            "delta.checkpointInterval": str(_CHECKPOINT_EVERY), "delta.dataSkippingStatsColumns": ",".join(measured),
+        }  # fmt: skip
         with contextlib.suppress(CommitFailedError):
             write_deltalake(
-                uri, rows.clear(), mode="ignore", partition_by=["day"], configuration=_CONFIGURATION,
-                storage_options=self._options or None,
+                uri, rows.clear().select(*measured, pl.exclude(measured)), mode="ignore", partition_by=["day"],
+                configuration=terms, storage_options=self._options or None,
             )  # fmt: skip
         return _Table(uri, storage_options=self._options or None)
 
@@ -316,12 +339,16 @@ class _Table(DeltaTable):
         return int(next(filter(None, told), 0))
 
     def crowded_days(self) -> pl.DataFrame:
-        """The days that have several small files, in order: ``day``, ``rows``, and how many files are ``loose``."""
+        """The days that have several small files, in order: ``day``, their ``rows``, how many of them are ``loose``,
+        and ``since`` which append they hold anything.
+        """
         files = pl.DataFrame(self.get_add_actions(flatten=True))
         if files.is_empty():
-            return pl.DataFrame(schema={"day": pl.Date, "rows": pl.Int64, "loose": pl.Int64})
-        small = (pl.col("size_bytes") < _SMALL).sum().cast(pl.Int64)
-        days = files.group_by(day="partition.day").agg(rows=pl.col("num_records").sum(), loose=small - 1)
+            return pl.DataFrame(schema={"day": pl.Date, "rows": pl.Int64, "loose": pl.Int64, "since": pl.Int64})
+        small = files.filter(pl.col("size_bytes") < _SMALL).group_by(day="partition.day")
+        days = small.agg(
+            rows=pl.col("num_records").sum(), loose=pl.len().cast(pl.Int64) - 1, since=pl.min("min.ingest")
+        )
         return days.filter(pl.col("loose") > 0).sort("day")
 
 
