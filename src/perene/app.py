@@ -75,6 +75,7 @@ def open_project(
     environment: str | None = None,
     variables: Mapping[str, str] = os.environ,
     machine: MachineClock = machine_clock,
+    may_begin: bool = True,
 ) -> App:
     """Open the project in a folder: load its models, bring its database up to date.
 
@@ -82,26 +83,32 @@ def open_project(
         environment: The ``[env.NAME]`` of perene.toml that holds; the variable PERENE_ENV, or ``dev``, when None.
         variables: Settings as ``PERENE__SERVE__PORT`` win over the file.
         machine: The machine's clock.
+        may_begin: Whether a project in which nothing has run yet gets its database now.
 
     Raises:
         SettingsError, DeclarationError: with every mistake in perene.toml or in the models, or with every change of a
             model that its data cannot follow.
         StorageError: the database cannot be opened, or a newer perene wrote it.
+        NotFound: nothing has run here yet, and ``may_begin`` is false.
     """
     project = load_project(Path(folder), environment=environment, variables=variables)
-    return App(project, machine=machine)
+    return App(project, machine=machine, may_begin=may_begin)
 
 
 class App:
     """An open project. Its attributes are its repositories; its methods are what can be done. Close it at the end."""
 
-    def __init__(self, project: Project, *, machine: MachineClock = machine_clock) -> None:
+    def __init__(
+        self, project: Project, *, machine: MachineClock = machine_clock, may_begin: bool = True
+    ) -> None:
         settings = project.settings
         self.project = project
         self.settings = settings
         self.machine = machine
-        _make_folder(settings.database)
         self.database = Database(settings.database)
+        if not may_begin and self.database.is_new:
+            raise _never_run(project, self.database)
+        _make_folder(settings.database)
         self.database.migrate()
         self.lake = Lake(settings.storage, self.database, machine)
         self.bundles = Bundles(Path(settings.storage) / "bundles")
@@ -379,6 +386,15 @@ class App:
         why = f"{error.why}; what is live stays"
         mend = error.mend or f"perene run show {run.id}"
         self.alerts.raise_(run.model, _RUN_FAILED, severity="notice", what=what, why=why, mend=mend, at=now)
+
+
+def _never_run(project: Project, database: Database) -> NotFound:
+    return NotFound(
+        "nothing has run here yet",
+        why=f"there is no database {database.name}",
+        mend=f"perene train {next(iter(project.models), 'MODEL')} makes it; if there was one, bring it back",
+        code="never-run",
+    )
 
 
 def _make_folder(database: str) -> None:

@@ -145,7 +145,7 @@ def import_examples(door: Door, model: str, file: str, format: str | None) -> No
     """Bring in examples of the past: the Row's fields, the label, and when it was known."""
     from perene.cli.files import read_rows
 
-    app = door.app()
+    app = door.app(may_begin=True)
     declared = app.model(model)
     dtypes = dict(declared.schema.polars) | {declared.label.name: declared.label.dtype}
     if declared.label.known_at:

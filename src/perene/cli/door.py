@@ -52,12 +52,15 @@ class Door:
 
         return load_project(self.folder(), environment=self.environment, variables=os.environ)
 
-    def app(self) -> App:
-        """The project with its database and stores; closed when the command ends."""
+    def app(self, *, may_begin: bool = False) -> App:
+        """The project with its database and stores; closed when the command ends.
+
+        ``may_begin``: whether this command may be the first of a project. Those that only look make no database.
+        """
         if self._app is None:
             from perene.app import open_project
 
-            self._app = open_project(self.folder(), environment=self.environment)
+            self._app = open_project(self.folder(), environment=self.environment, may_begin=may_begin)
         return self._app
 
     def close(self) -> None:

@@ -40,7 +40,7 @@ def import_labels(door: Door, model: str, file: str, format: str | None, source:
     from perene.cli.files import read_rows
     from perene.cli.words import counted
 
-    app = door.app()
+    app = door.app(may_begin=True)
     declared = app.model(model)
     fields = {name: declared.schema.polars[name] for name in (*declared.key, declared.at)}
     dtypes = fields | {

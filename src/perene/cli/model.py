@@ -126,7 +126,7 @@ def show_history(door: Door, model: str, limit: int) -> None:
 @click.pass_obj
 def hold_model(door: Door, model: str, why: str) -> None:
     """Stop automatic releases of a model; it goes on training."""
-    held = door.app().hold(model, actor=door.actor, why=why)
+    held = door.app(may_begin=True).hold(model, actor=door.actor, why=why)
     door.out.done("model.hold", held, text=f"{model} is on hold: {why}", id=model)
     door.out.next(f"perene model resume {model}")
 
@@ -144,7 +144,7 @@ def hold_model(door: Door, model: str, why: str) -> None:
 @click.pass_obj
 def resume_model(door: Door, model: str, why: str) -> None:
     """Start automatic releases of a model again."""
-    resumed = door.app().resume(model, actor=door.actor, why=why)
+    resumed = door.app(may_begin=True).resume(model, actor=door.actor, why=why)
     door.out.done("model.resume", resumed, text=f"{model} releases by itself again", id=model)
     door.out.next(f"perene status {model}")
 

@@ -41,7 +41,7 @@ def command(door: Door, once: bool) -> None:
 
     log_to_stderr()
     end_with_parent()
-    app = door.app()
+    app = door.app(may_begin=True)
     if once:
         _schedule(app)
         return

@@ -34,4 +34,5 @@ def command(door: Door, host: str | None, port: int | None) -> None:
 
     log_to_stderr()
     end_with_parent()
-    serve(door.app(), host=host, port=port, ready=lambda address: door.out.note(f"listening on {address}"))
+    app = door.app(may_begin=True)
+    serve(app, host=host, port=port, ready=lambda address: door.out.note(f"listening on {address}"))

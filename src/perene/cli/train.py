@@ -58,7 +58,7 @@ def command(context: click.Context, model: str, check: bool, timeout: float | No
     from perene.cli.following import followed
 
     door: Door = context.obj
-    app = door.app()
+    app = door.app(may_begin=True)
     app.model(model)
     try:
         with within(timeout), followed(app.runs, model, actor=door.actor, out=door.out):

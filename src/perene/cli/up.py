@@ -33,7 +33,8 @@ def command(door: Door, port: int | None) -> None:
 
     from perene.cli.children import Children
 
-    settings = door.app().settings  # opened once before the processes do: mistakes are shown once, the database is made
+    # Opened once before the processes do: mistakes are shown once, the database is made.
+    settings = door.app(may_begin=True).settings
     number = settings.port if port is None else port
     common = ["--project", str(door.folder()), *(["--env", door.environment] if door.environment else [])]
     program = [sys.executable, "-m", "perene.cli"]

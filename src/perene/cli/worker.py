@@ -38,7 +38,7 @@ def command(door: Door, model: str | None, once: bool) -> None:
 
     log_to_stderr()
     end_with_parent()
-    worker = door.app().worker()
+    worker = door.app(may_begin=True).worker()
     with Stopping() as stopping:
         while not stopping.asked:
             run = worker.work_one(model)

@@ -64,6 +64,14 @@ class Database:
             yield connection
 
     @property
+    def is_new(self) -> bool:
+        """Whether nothing was ever made in it. A file that is not there is not made by asking."""
+        if self.dialect == "sqlite" and _file_at(self.name) is None and not self.name.startswith("file:"):
+            return True
+        with self.read() as connection:
+            return migrations.revision_of(connection) is None
+
+    @property
     def is_current(self) -> bool:
         """Whether its schema is this code's. Raises StorageError when a newer perene wrote it."""
         with self.read() as connection:
