@@ -7,17 +7,20 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from perene.errors import StorageError
+from perene.records.run import Run
 from perene.repositories.models import Models, lock_model
+from perene.repositories.runs import Runs
 from perene.storage import tables
 from perene.storage.database import Database
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LEASE = timedelta(seconds=30)
 SECRET = "not-for-print"
 
 
@@ -248,6 +251,64 @@ def test_a_deadlock_ends(open_, url) -> None:
         thread.join()
 
     assert codes == ["database-busy"]
+
+
+@pytest.fixture
+def runs(open_, url) -> Callable[..., Runs]:
+    """The runs as a process of its own sees them, at a machine time; two of each of two models wait."""
+    now = [NOW]
+
+    def make(*, later: timedelta = timedelta(0)) -> Runs:
+        now[0] += later
+        return Runs(open_(url, patience_s=2), lambda: now[0])
+
+    first = make()
+    for name in ("a", "b"):
+        Models(open_(url)).register(name, {}, NOW)
+        for hour in (0, 1):
+            _queue(first, name, hour)
+    return make
+
+
+def _queue(runs: Runs, model: str, hour: int) -> Run:
+    due = NOW + timedelta(hours=hour)
+    return runs.create(model, trigger="schedule", due_at=due, created_at=NOW, actor="ana")
+
+
+def test_while_one_takes_a_run_its_model_is_passed_over(open_, url, runs) -> None:
+    """A worker that looks while another's claim does not show yet takes a run of another model, and never waits."""
+    quick, database, slowly = runs(), open_(url), open_(url)
+    taken: list[Run | None] = []
+
+    def before_the_commit(_: sa.Connection) -> None:
+        with database.write() as connection:  # a run that comes before the one that is just being taken
+            values = {"model": "a", "trigger": "other", "due_at": NOW - LEASE, "created_at": NOW, "actor": "ana"}
+            connection.execute(tables.run.insert().values(**values, state="queued", attempt=0))
+        taken.extend(quick.claim("quick", LEASE) for _ in range(2))
+
+    sa.event.listen(slowly.engine, "commit", before_the_commit)
+    first = Runs(slowly, lambda: NOW).claim("slow", LEASE)
+
+    assert first is not None
+    assert [run and run.model for run in (first, *taken)] == ["a", "b", None]
+
+
+def test_a_run_is_not_taken_over_while_an_effect_of_it_is_written(open_, url, runs) -> None:
+    """An heir passes a silent run over whose worker is just writing: neither waits for the other."""
+    mine = runs()
+    run = mine.claim("slow", LEASE)
+    assert run is not None
+    heir = runs(later=LEASE * 2)
+
+    with open_(url).write() as connection:
+        mine.fence(run)(connection)
+        other = heir.claim("heir", LEASE)
+        lock_model(connection, run.model)
+
+    assert (run.model, other and other.model) == ("a", "b")
+    taken = heir.claim("heir", LEASE)
+    assert taken is not None
+    assert (taken.id, taken.attempt) == (run.id, 2)
 
 
 def test_the_settings_of_a_server_change_nothing(open_, url, postgres) -> None:

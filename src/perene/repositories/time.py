@@ -12,7 +12,7 @@ from perene.clock import Anchor, MachineClock
 from perene.errors import NotAllowed, StorageError
 from perene.repositories import audits
 from perene.storage import tables
-from perene.storage.database import Database
+from perene.storage.database import Database, take_turn
 
 _clock = tables.project_clock
 _NEWEST = 20  # lines; of deeds at the same moment, that which is recorded last may be a little older
@@ -60,6 +60,7 @@ class ProjectTime:
         """
         at = at.astimezone(UTC)
         with self._database.write() as connection:
+            take_turn(connection, "project clock")  # there may be no anchor yet to lock
             anchor = _read(connection, writes=True)
             if anchor is None and _has_lived(connection):
                 raise NotAllowed(
