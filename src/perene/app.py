@@ -107,6 +107,7 @@ class App:
         self.machine = machine
         self.database = Database(settings.database)
         if not may_begin and self.database.is_new:
+            self.database.close()
             raise _never_run(project, self.database)
         _make_folder(settings.database)
         self.database.migrate()
@@ -391,7 +392,7 @@ class App:
 def _never_run(project: Project, database: Database) -> NotFound:
     return NotFound(
         "nothing has run here yet",
-        why=f"there is no database {database.name}",
+        why=f"the database {database.name} is not there, or empty",
         mend=f"perene train {next(iter(project.models), 'MODEL')} makes it; if there was one, bring it back",
         code="never-run",
     )

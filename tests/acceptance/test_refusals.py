@@ -127,6 +127,7 @@ def test_a_wrong_project_is_2_with_every_mistake(call, tiny, tmp_path) -> None:
 def test_a_project_without_a_live_version_says_what_to_do(call, tmp_path) -> None:
     """Before the first release, lists are empty and say why; what needs a live version is 5 and says train."""
     folder = Path(shutil.copytree(Path(__file__).parent.parent / "tiny", tmp_path / "tiny"))
+    assert call(folder, "model", "resume", MODEL).code == 0
     (folder / "sent.json").write_text('[{"number": 1, "sent_at": "2026-05-01T12:00:00Z", "grams": 5.0}]')
 
     said = call(folder, "predict", MODEL, "sent.json")
