@@ -1,7 +1,8 @@
 """How long the data pipeline takes: 330 days of flights collected, cut and read, then eight weekly cycles.
 
-    python benchmarks/data.py            about a minute
-    python benchmarks/data.py log        the weeks come from the prediction log instead of the source
+    python -m benchmarks.data            about a minute
+    python -m benchmarks.data log        the weeks come from the prediction log instead of the source
+    python -m benchmarks.data log 60     after so many days
 
 Times are of one run on one machine: compare the columns of one table with each other, not tables of two machines. Each
 also stands as a ratio to one pass over the same rows with SHA-256, which tells a slow machine from slow code.
@@ -39,7 +40,6 @@ from perene.storage.envelope import keys
 from perene.storage.lake import Lake
 
 FIRST = datetime(2013, 1, 1, tzinfo=UTC)
-DAYS = 330
 WEEKS = 8
 WEEK = timedelta(days=7)
 KEY = ("carrier", "flight", "origin")
@@ -82,7 +82,7 @@ class Bench:
         self.database.migrate()
         self.lake = Lake(f"{self.folder}/store", self.database, machine_clock)
         self.datasets = Datasets(self.database, self.lake)
-        self.told_until = FIRST + timedelta(days=2 * DAYS)
+        self.told_until = datetime.max.replace(tzinfo=UTC)
         self.model = Model(
             "late-arrival", row=Flight, key=list(KEY), at="sched_dep", asked="1h before",
             label=Label("late", bool, known_at="landed_at", wait="36h"), train_on="365d", test_on="14d", every="7d",
@@ -148,11 +148,11 @@ def yardstick(rows: int) -> float:
     return perf_counter() - start
 
 
-def main(way: str) -> None:
+def main(way: str = "source", days: int = 330) -> None:
     """Measure, and print a table."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), flights(), way)
-        begin = FIRST + timedelta(days=DAYS)
+        begin = FIRST + timedelta(days=days)
         if way == "log":
             bench.told_until = begin
         bench.cycle(begin + timedelta(hours=38), "first ")
@@ -163,7 +163,7 @@ def main(way: str) -> None:
                 bench.timed("weekly log", lambda now=now: bench.log(now - WEEK, now))
             bench.cycle(now + timedelta(hours=38), "weekly ")
         unit = yardstick(rows)
-        print(f"{rows:,} rows of {DAYS} days by the {way}, then {WEEKS} weeks; v{bench.version.version} holds "
+        print(f"{rows:,} rows of {days} days by the {way}, then {WEEKS} weeks; v{bench.version.version} holds "
               f"{bench.version.rows:,}. {unit:.2f} s for as many SHA-256 of 200 bytes")  # fmt: skip
         print(f"{'':20}{'median s':>10}{'most s':>10}{'ratio':>10}")
         for what, seconds in bench.took.items():
@@ -172,4 +172,4 @@ def main(way: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "source")
+    main(*sys.argv[1:2], *(int(days) for days in sys.argv[2:]))

@@ -1,7 +1,7 @@
 """How soon perene answers: ``import perene``, ``perene --help``, ``perene version`` and ``status``, ``perene serve``.
 
-    python benchmarks/start.py           about a minute
-    python benchmarks/start.py 20        as many starts of each (default 10; 5 of serve)
+    python -m benchmarks.start           about a minute
+    python -m benchmarks.start 20        as many starts of each (default 10; 5 of serve)
 
 Medians of starts of new processes, with the quickest and the slowest, and a bare Python beside them: it tells a slow
 machine from slow code. Run it with .pyc files allowed (no PYTHONDONTWRITEBYTECODE), as an installed perene has them.

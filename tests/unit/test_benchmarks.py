@@ -40,3 +40,21 @@ def test_every_drained_line_is_in_the_log() -> None:
     table = printed("drains", "--drains", "9", "--rows", "6")
 
     assert "lines in the log: 72 of 72" in table
+
+
+def test_weeks_of_the_prediction_log_are_measured() -> None:
+    """The benchmark of data collects flights from the source and then, week by week, from the log."""
+    table = printed("data", "log", "30")
+
+    assert "v9 holds" in table
+    assert "weekly collect" in table
+
+
+def test_starts_are_measured() -> None:
+    """The benchmark of starts has a line for each, up to a server's first answer."""
+    lines = printed("start", "1").splitlines()
+
+    assert [line[:28].strip() for line in lines[1:]] == [
+        "python -c pass", "import perene", "perene --help", "perene version", "perene status",
+        "perene serve, first answer",
+    ]  # fmt: skip
