@@ -77,7 +77,8 @@ def steps_of(app: App, run: Run, looks: Looks) -> dict[str, tuple[float, int]]:
     for step in run.steps:
         assert step.ended_at is not None
         seconds = (step.ended_at - step.started_at).total_seconds()
-        took[step.name] = seconds, max((b for at, b in looks if step.started_at <= at <= step.ended_at), default=0)
+        before = max(at for at, _ in looks if at < step.ended_at)
+        took[step.name] = seconds, max(b for at, b in looks if min(before, step.started_at) <= at <= step.ended_at)
     fitted = next(step.result for step in run.steps if step.name == "train")
     assert fitted is not None
     ordered = {name: took[name] for name in STEPS}

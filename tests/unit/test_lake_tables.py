@@ -290,6 +290,27 @@ def test_the_extent_of_each_file_is_known_for_what_reads_look_for(lake: Lake) ->
     assert "min.key" not in known.columns
 
 
+def test_the_commits_of_days_ago_go_and_no_row_with_them(lake: Lake, registered: Database) -> None:
+    """Each commit lists those that are kept, so they stay few; rows, transactions and old handles stay good."""
+    old = Lake(lake._root, registered, lake.machine)
+    for i in range(30):
+        lake.append("m", LOG, rows(f"{i:02}"), source=str(i))
+    number = lake.ingests.begin("m", LOG, "cut off").number
+    lake._write("m", LOG, rows("cut off"), number)
+    assert len(keys(old)) == 30
+    commits = Path(lake._root, "m", LOG, "_delta_log")
+    then = time.time() - timedelta(days=2).total_seconds()
+    for path in commits.iterdir():
+        os.utime(path, (then, then))
+
+    for i in range(30, 60):
+        lake.append("m", LOG, rows(f"{i:02}"), source=str(i))
+
+    assert len(list(commits.glob("*.json"))) < 50
+    assert lake.settle("m", LOG) > number
+    assert keys(lake) == keys(old) == [*(f"{i:02}" for i in range(60)), "cut off"]
+
+
 def test_an_open_question_outlives_a_vacuum(lake: Lake) -> None:
     """A reader that began before compaction and vacuum still has its files: they are kept for an hour."""
     for i in range(4):
