@@ -12,6 +12,7 @@ from perene.definition.label import Label, Task
 
 Values = NDArray[np.float64]
 _LEAST = 1e-15  # a probability of zero that came true would cost infinitely much
+_SUM_ERROR = 1e-3  # of probabilities in 32 bits, or rounded by a post step
 
 
 def log_loss(y: NDArray[np.generic], p: Values, *, classes: Sequence[str] = ()) -> Values:
@@ -19,14 +20,15 @@ def log_loss(y: NDArray[np.generic], p: Values, *, classes: Sequence[str] = ()) 
 
     ``y`` is true or false and ``p`` the probability of true, shape (n,); or ``y`` holds names of ``classes`` and
     ``p`` their probabilities, shape (n, k), in the order of ``classes``. A label that is none of the classes gives
-    NaN.
+    NaN, and so do probabilities whose sum is not 1: more than that would be a cheap way to lose little.
     """
     p = np.asarray(p, dtype=np.float64)
     if not classes:
         happened = np.where(np.asarray(y, dtype=bool), p, 1 - p)
         return np.asarray(-np.log(np.clip(happened, _LEAST, 1.0)))
     hit = np.asarray(y)[:, None] == np.asarray(classes, dtype=object)[None, :]
-    happened = np.where(hit.any(axis=1), np.where(hit, p, 0.0).sum(axis=1), np.nan)
+    is_known = hit.any(axis=1) & (np.abs(p.sum(axis=1) - 1) <= _SUM_ERROR) & (p >= 0).all(axis=1)
+    happened = np.where(is_known, np.where(hit, p, 0.0).sum(axis=1), np.nan)
     return np.asarray(-np.log(np.clip(happened, _LEAST, 1.0)))
 
 
