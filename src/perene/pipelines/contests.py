@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -64,9 +64,8 @@ class Contest:
 
 def unseen_since(contest: Contest) -> datetime:
     """From when on test rows are unseen by all: no label that one of them learnt from was still to come then."""
-    wait = contest.model.label.wait
     asked = (contest.candidate, contest.champion, contest.anchor)
-    return max(contest.dataset.split, *(p.version.trained_until + wait for p in asked if p is not None))
+    return max(contest.dataset.split, *(p.version.trained_until + p.model.label.wait for p in asked if p is not None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +90,24 @@ class TestSet:
         rows = datasets.read(contest.model, contest.dataset, part="test")
         since = unseen_since(contest)
         judged = rows.filter(pl.col("label").is_not_null() & (pl.col("event_at") >= since))
-        self.failure = contest.failure or _too_late(contest, since, judged)
         self.truth = Truthful(
             rows=judged.select(list(contest.model.schema.polars)), y=judged["label"].to_numpy(), at=judged["event_at"]
         )
-        self.key: NDArray[Any] = judged["key"].to_numpy()
+        self.key: NDArray[Any] = judged["key"].rank("dense").to_numpy()  # numbers: sorting texts takes seconds
         self.day = judged["event_at"].dt.date().to_numpy()
+        self.failure = contest.failure or _too_late(since, judged, split=contest.dataset.split) or self._features()
         self._outputs: dict[Predictor, Output] = {}
+
+    def _features(self) -> str:
+        """Compute the features, once, where the metric or a slice asks for them; why it failed, if it did."""
+        if not any("x" in hook.parameters for hook in (self.metric, *self.model.slices)):
+            return ""
+        try:
+            with closed("the features failed"):
+                self.truth = replace(self.truth, x=self.truth.features(self.model))
+        except CannotJudge as error:
+            return str(error)
+        return ""
 
     def said(self, predictor: Predictor, who: str, *, of: Literal["raw", "final"] = "raw") -> Said:
         """What a version says of the rows, before its post steps or after."""
@@ -173,10 +183,10 @@ class TestSet:
         }
 
 
-def _too_late(contest: Contest, since: datetime, judged: pl.DataFrame) -> str:
+def _too_late(since: datetime, judged: pl.DataFrame, *, split: datetime) -> str:
     """Why no test row is unseen by all, if there is none for that reason."""
-    if judged.height or since <= contest.dataset.split:
+    if judged.height or since <= split:
         return ""
     return (
-        f"no test row is unseen by both: the newest of them learnt from rows up to {since - contest.model.label.wait}"
+        f"no test row is unseen by all: one of them learnt from labels that were known up to {since:%Y-%m-%d %H:%M} UTC"
     )

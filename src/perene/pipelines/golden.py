@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+import numpy as np
 import polars as pl
 
 from perene.definition.model import Model
@@ -27,7 +28,7 @@ def check_golden(model: Model, candidate: Predictor) -> Check | None:
         return None
     with closed(f"golden {hook.name} failed"):
         demands: pl.DataFrame = hook()
-    rows = _rows(model, demands, hook.name)
+        rows = _rows(model, demands, hook.name)
     with closed(f"the candidate v{candidate.version.version} cannot answer the golden rows"):
         answers = _answers(model, candidate, rows)
     wrong = list(_wrong(demands, answers))
@@ -48,6 +49,12 @@ def _rows(model: Model, demands: pl.DataFrame, name: str) -> pl.DataFrame:
         raise CannotJudge(f"golden {name} gives no row")
     if not asked:
         raise CannotJudge(f"golden {name} demands nothing: give a column least, most or answer")
+    for demand in asked:
+        wanted = "one value each" if demand == "answer" else "numbers"
+        if not _is_demand(demands[demand].dtype, numbers=demand != "answer"):
+            raise CannotJudge(f"golden {name} gives {demand} as {demands[demand].dtype}, not as {wanted}")
+    if all(demands[demand].null_count() == demands.height for demand in asked):
+        raise CannotJudge(f"golden {name} demands nothing of any row")
     checked = model.schema.check(demands.drop(asked))
     if checked.bad:
         told = "; ".join(f"{bad.field} {bad.what} ({bad.rows} rows)" for bad in checked.bad)
@@ -57,12 +64,19 @@ def _rows(model: Model, demands: pl.DataFrame, name: str) -> pl.DataFrame:
     return checked.good
 
 
+def _is_demand(kind: pl.DataType, *, numbers: bool) -> bool:
+    if kind.is_numeric() or kind == pl.Null:
+        return True
+    return not numbers and kind in (pl.Boolean, pl.String, pl.Categorical, pl.Enum)
+
+
 def _answers(model: Model, candidate: Predictor, rows: pl.DataFrame) -> list[object]:
-    """What a caller would get; of class probabilities the likeliest class."""
+    """What a caller would get; of class probabilities the likeliest class, and of what are none these themselves."""
     final = candidate.predict(rows).final
-    if getattr(final, "ndim", 1) == 2 and model.label.classes:
-        return [model.label.classes[i] for i in final.argmax(axis=1)]
-    return list(final.tolist() if hasattr(final, "tolist") else final)
+    classes = model.label.classes
+    if final.shape[1:] != (len(classes),):
+        return list(final.tolist())
+    return [classes[p.argmax()] if np.isfinite(p).all() else p.tolist() for p in final]
 
 
 def _wrong(demands: pl.DataFrame, answers: list[object]) -> Iterator[str]:

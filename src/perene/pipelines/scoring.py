@@ -17,16 +17,23 @@ from perene.statistics.scores import Constant, constant_predictor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truthful:
-    """Rows whose truth ``y`` is known, shape (n,), with their event times."""
+    """Rows whose truth ``y`` is known, shape (n,), with their event times. ``x``: their features, where they were
+    computed beforehand."""
 
     rows: pl.DataFrame
     y: NDArray[Any]
     at: pl.Series
+    x: pl.DataFrame | None = None
 
     def part(self, mask: Mask) -> Truthful:
         """Those of a mask."""
         kept = pl.Series(mask)
-        return Truthful(rows=self.rows.filter(kept), y=self.y[mask], at=self.at.filter(kept))
+        x = None if self.x is None else self.x.filter(kept)
+        return Truthful(rows=self.rows.filter(kept), y=self.y[mask], at=self.at.filter(kept), x=x)
+
+    def features(self, model: Model) -> pl.DataFrame:
+        """Their features."""
+        return model.compute_features(self.rows) if self.x is None else self.x
 
 
 def metric_values(model: Model, metric: Hook, truth: Truthful, p: Values) -> Values:
@@ -37,11 +44,9 @@ def metric_values(model: Model, metric: Hook, truth: Truthful, p: Values) -> Val
 
 def metric_of_all(model: Model, metric: Hook, truth: Truthful, p: Values, mask: Mask | None = None) -> float:
     """One value for all rows, or for those of a mask: of a metric per row its mean; NaN of no rows."""
-    if mask is not None:
-        truth, p = truth.part(mask), p[mask]
-    if not len(p):
+    given = _given(model, metric, truth, p, mask)
+    if not len(given["p"]):
         return float("nan")
-    given = _given(model, metric, truth, p)
     return float(metric(**given)) if metric.whole else float(np.mean(metric(**given)))
 
 
@@ -56,8 +61,14 @@ def baseline_of(model: Model, truth: Truthful) -> Constant:
     return constant_predictor(truth.y, model.label.task, score=score, classes=model.label.classes)
 
 
-def _given(model: Model, metric: Hook, truth: Truthful, p: Values) -> dict[str, Any]:
-    given: dict[str, Any] = {"y": truth.y, "p": p, "rows": truth.rows, "at": truth.at, "weights": None}
+def _given(model: Model, metric: Hook, truth: Truthful, p: Values, mask: Mask | None = None) -> dict[str, Any]:
+    """What a metric asks for, and no more: a jackknife asks a hundred times."""
+    tables: dict[str, Any] = {"rows": truth.rows, "at": truth.at}
     if "x" in metric.parameters:
-        given["x"] = model.compute_features(truth.rows)
-    return given
+        tables["x"] = truth.features(model)
+    tables = {name: table for name, table in tables.items() if name in metric.parameters}
+    if mask is None:
+        return {"y": truth.y, "p": p, "weights": None} | tables
+    kept = pl.Series(mask)
+    parts = {name: table.filter(kept) for name, table in tables.items()}
+    return {"y": truth.y[mask], "p": p[mask], "weights": None} | parts

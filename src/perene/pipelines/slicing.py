@@ -28,6 +28,7 @@ from perene.statistics.intervals import Mask
 from perene.statistics.reasons import side
 
 LEAST_ROWS, LEAST_DAYS = 200, 7
+MOST_GROUPS = 1_000  # of one slice: more are no groups, but an id or a number
 _SHOWN = 3
 
 
@@ -103,7 +104,10 @@ def _groups(test: TestSet) -> Iterator[tuple[str, str, Mask]]:
             names = _names(test.model, hook, test.truth)
         if not names.len() - names.null_count() and names.len():
             raise CannotJudge(f"the slice {hook.name} names no row")
-        for value in names.drop_nulls().unique().sort():
+        groups = names.drop_nulls().unique().sort()
+        if len(groups) > MOST_GROUPS:
+            raise CannotJudge(f"the slice {hook.name} names {len(groups):,} groups; {MOST_GROUPS:,} is the most")
+        for value in groups:
             yield hook.name, str(value), _mask(names == value)
     for field in test.model.schema.fields:
         if field.choices and field.name not in declared:
@@ -115,7 +119,7 @@ def _groups(test: TestSet) -> Iterator[tuple[str, str, Mask]]:
 def _names(model: Model, hook: Hook, truth: Truthful) -> pl.Series:
     given: dict[str, Any] = {"rows": truth.rows, "at": truth.at}
     if "x" in hook.parameters:
-        given["x"] = model.compute_features(truth.rows)
+        given["x"] = truth.features(model)
     names: pl.Series = hook(**given)
     return names
 

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from math import isfinite
 
 import polars as pl
 
 from perene.definition.label import Task
 from perene.pipelines.contests import CannotJudge, Contest, Said, TestSet
 from perene.pipelines.golden import check_golden
+from perene.pipelines.predictor import Predictor
 from perene.pipelines.slicing import Slice, check_slices, compare_slices, shown_slices
 from perene.records.verdict import Check, Decision, Evaluation, Verdict
 from perene.repositories import Fence
@@ -26,7 +28,6 @@ from perene.statistics.comparisons import Comparison
 from perene.statistics.gate import Against, Evidence, judge
 
 _STEPS = "after the post steps"
-_BOTH = ("candidate", "champion")
 _SEVERITY = (Decision.PASS, Decision.INCONCLUSIVE, Decision.REFUSED, Decision.WORSE)
 
 
@@ -130,10 +131,11 @@ class _Trial:
         previous, test = self._contest.previous, self.test
         if self._contest.champion is None:
             return evidence
-        evidence = replace(evidence, baseline_score=test.score(self._constant()))
+        with suppress(CannotJudge):
+            evidence = replace(evidence, baseline_score=test.score(self._constant()))
         if previous is not None:
             with suppress(CannotJudge):
-                return replace(evidence, previous_score=test.score(test.said(previous, "previous")))
+                evidence = replace(evidence, previous_score=test.score(test.said(previous, "previous")))
         return evidence
 
     def _judge(self, mine: Said, other: Said, against: Against) -> Verdict:
@@ -165,22 +167,30 @@ class _Trial:
         Worse answers are left to a person. Where the champion's have no score (the steps change the scale), the raw
         output alone is judged.
         """
-        contest = self._contest
-        both = [p for p in (contest.candidate, contest.champion) if p is not None]
-        kind = pl.List(pl.Float64()) if contest.model.label.task is Task.MULTICLASS else pl.Float64()
-        if len(both) < 2 or not any(p.model.posts for p in both) or any(p.model.answer_dtype != kind for p in both):
+        candidate, champion = self._contest.candidate, self._contest.champion
+        kind = pl.List(pl.Float64()) if self.test.model.label.task is Task.MULTICLASS else pl.Float64()
+        if champion is None or not (candidate.model.posts or champion.model.posts):
             return None
-        mine, other = (
-            self.test.said(p, who, of="final") for p, who in zip(both, ("candidate", "champion"), strict=True)
-        )
-        verdict = self._judge(mine, other, "champion")
-        if verdict.champion_score is None:
+        if candidate.model.answer_dtype != kind or champion.model.answer_dtype != kind:
             return None
+        other = self._scored_answers(champion)
+        if other is None:
+            return None
+        mine = self.test.said(candidate, "candidate", of="final")
+        evidence = self.test.evidence(mine)
+        if self.test.evidence(other).is_constant:  # steps that cut off may leave one answer, of the champion's too
+            evidence = replace(evidence, is_constant=False)
+        verdict = self._ask_gate(self.test.compare(mine, other), evidence, "champion")
         if verdict.decision in (Decision.WORSE, Decision.REFUSED):
             return Check(name=_STEPS, decision=Decision.REFUSED, reason=verdict.reason)
-        return Check(
-            name="after the post steps", decision=Decision.PASS, reason="the answers are not shown to be worse"
-        )
+        return Check(name=_STEPS, decision=Decision.PASS, reason="the answers are not shown to be worse")
+
+    def _scored_answers(self, champion: Predictor) -> Said | None:
+        """The champion's answers, where the metric has a number for them."""
+        with suppress(CannotJudge):
+            said = self.test.said(champion, "champion", of="final")
+            return said if isfinite(self.test.score(said)) else None
+        return None
 
     def _slices(self, mine: Said, other: Said) -> Check | None:
         self.slices = compare_slices(self.test, mine, other)

@@ -107,7 +107,7 @@ def test_a_champion_that_saw_the_whole_window_is_refused(bench) -> None:
     verdict = b.judge(b.contest(b.predictor(good, 2), champion)).verdict
 
     assert verdict.decision is Decision.REFUSED
-    assert "unseen by both" in verdict.reason
+    assert "unseen by all" in verdict.reason
 
 
 def raises(x: pl.DataFrame) -> np.ndarray:
