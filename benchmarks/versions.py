@@ -5,10 +5,11 @@
 
 Each version holds the whole table so far (``train_on="365d"``, the last two days are tested on): the hardest case, as
 its window grows with the table. Each night brings a day, corrections of the days before it and labels that came late.
-Printed are how long it takes to collect and to cut a version, at the end beside the beginning; the bytes on disk
-(tables and database, after compaction and vacuum) beside the same rows written once as one Delta table by the same
-writer; and whether version 12 reads back row by row as it did in its night. The hour that vacuum leaves to readers is
-taken to be over. CPU seconds are of all threads of this process: other work on the machine does not count in them.
+Printed are how long it takes to collect and to cut a version at the end and early on; the bytes on disk (tables and
+database, after compaction and vacuum) beside the same rows written once as one Delta table by the same writer; and
+whether version 12 reads back row by row as it did in its night. The early nights are lived in a copy of the project,
+made then, in turn with the last ones: so their ratio is of the same minute, whatever else the machine does. CPU seconds
+are of all threads. The hour that vacuum leaves to readers is taken to be over.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from perene.storage.envelope import Log
 RIDES, MODEL = Path(__file__).parent / "rides", "ride-minutes"
 DAY = timedelta(days=1)
 OLD = 12  # the version that is read again at the end
+COLUMNS = ("collect s", "collect CPU s", "cut s", "cut CPU s")
 FIRST, EARLY = 3, 11  # the night of the first version, and the one beside which the last one stands
 
 
@@ -41,38 +43,42 @@ def main(rides: int, days: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         app = open_project(shutil.copytree(RIDES, place / "rides"))
-        took: dict[str, list[float]] = {f"{what} {unit}": [] for what in ("collect", "cut") for unit in ("s", "CPU s")}
-        for night in range(FIRST, days + 1):
-            live(app, night, took)
+        for night in range(FIRST, days - 2):
+            live(app, night)
+            if night == EARLY - 2:
+                shutil.copytree(place / "rides", place / "early")
             if app.datasets.latest(MODEL).version == OLD:
                 app.datasets.read(app.model(MODEL), OLD).write_parquet(place / "aside.parquet")
-        show_times(took, rides, days)
+        early = open_project(place / "early")
+        pairs = [(live(early, EARLY - 1 + i), live(app, days - 2 + i)) for i in range(3)]
+        show_times(pairs, (EARLY, days - 1), rides)
+        early.close()
         show_bytes(app, place)
         show_old(app, place / "aside.parquet")
         app.close()
 
 
-def live(app: App, night: int, took: dict[str, list[float]]) -> None:
-    """One night: the table has so many days, and a version is cut."""
+def live(app: App, night: int) -> list[float]:
+    """One night: the table has so many days, and a version is cut. Returns what the columns name."""
     model = app.model(MODEL)
     first = model.source_hook.function.__globals__["FIRST"]
     place = {"now": first + night * DAY + timedelta(hours=7), "lake": app.lake, "database": app.database}
-    for what, deed in (("collect", collect), ("cut", cut)):
+    took = []
+    for deed in (collect, cut):
         start, cpu = perf_counter(), process_time()
         deed(model, **place)
-        took[f"{what} s"].append(perf_counter() - start)
-        took[f"{what} CPU s"].append(process_time() - cpu)
+        took += [perf_counter() - start, process_time() - cpu]
+    return took
 
 
-def show_times(took: dict[str, list[float]], rides: int, days: int) -> None:
-    """Seconds by night: medians of a night and those before and after it."""
-    print(f"{'medians of 3 nights':28}" + "".join(f"{what:>15}" for what in took))
-    nights = sorted({min(EARLY, days - 1), (EARLY + days) // 2, days - 1})
-    middle = [[median(s[night - FIRST - 1 : night - FIRST + 2]) for s in took.values()] for night in nights]
+def show_times(pairs: list[tuple[list[float], list[float]]], nights: tuple[int, int], rides: int) -> None:
+    """Seconds of early and of late nights: medians of a night and those before and after it, and their ratios."""
+    print(f"{'medians of 3 nights':28}" + "".join(f"{what:>15}" for what in COLUMNS))
+    middle = [[median(seconds) for seconds in zip(*times, strict=True)] for times in zip(*pairs, strict=True)]
     for night, seconds in zip(nights, middle, strict=True):
         print(f"{f'night {night}, {night * rides:,} rows':28}" + "".join(f"{s:15.2f}" for s in seconds))
-    ratios = (late / early for early, late in zip(middle[0], middle[-1], strict=True))
-    print(f"{f'night {nights[-1]} beside night {nights[0]}':28}" + "".join(f"{ratio:15.2f}" for ratio in ratios))
+    ratios = (late / early for early, late in zip(*middle, strict=True))
+    print(f"{f'night {nights[1]} beside night {nights[0]}':28}" + "".join(f"{ratio:15.2f}" for ratio in ratios))
 
 
 def show_bytes(app: App, place: Path) -> None:
