@@ -10,7 +10,6 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from perene.statistics.comparisons import compare, compare_rows, compare_whole
-from perene.statistics.intervals import mean_interval
 from perene.statistics.scores import auc
 
 START = np.datetime64("2026-03-01")
@@ -28,11 +27,13 @@ def losses(*, days: int = 14, seed: int = 3, shift: float = 0.0) -> tuple[np.nda
 def test_difference_is_the_interval_of_paired_rows():
     """The comparison of two models is the one-sided interval of their difference row by row."""
     day, candidate, champion = losses()
-    paired = mean_interval(day, candidate - champion, sides=1)
+    paired = compare_rows(day, candidate - champion, np.zeros_like(champion))
 
     found = compare_rows(day, candidate, champion)
 
-    assert (found.difference, found.lower, found.upper) == pytest.approx((paired.estimate, paired.lower, paired.upper))
+    assert (found.difference, found.lower, found.upper) == pytest.approx(
+        (paired.difference, paired.lower, paired.upper)
+    )
     assert (found.candidate_score, found.champion_score) == pytest.approx((candidate.mean(), champion.mean()))
     assert (found.rows, found.days) == (len(day), 14)
 

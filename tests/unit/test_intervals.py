@@ -10,15 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from perene.statistics.intervals import (
-    Interval,
-    day_sums,
-    half_width,
-    jackknife,
-    mean_interval,
-    sums_by,
-    whole_interval,
-)
+from perene.statistics.comparisons import Comparison, compare_rows, compare_whole
+from perene.statistics.intervals import day_sums, half_width, jackknife, sums_by
 
 START = np.datetime64("2026-03-01")
 
@@ -31,6 +24,11 @@ def uneven(*, days: int = 12, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
     values = rng.normal(0, 1, days)[index] + rng.normal(0, 2, len(index))
     order = rng.permutation(len(index))
     return START + index[order], values[order]
+
+
+def mean_interval(day: np.ndarray, values: np.ndarray) -> Comparison:
+    """The interval of a mean: of its difference to nothing."""
+    return compare_rows(day, values, np.zeros_like(values))
 
 
 def day_error_by_hand(day: np.ndarray, values: np.ndarray) -> float:
@@ -62,10 +60,10 @@ def test_half_width_is_the_larger_of_two(days):
     by_day, (by_cosines, freedom) = day_error_by_hand(day, values), cosine_error_by_hand(day, values)
     by_hand = max(stats.t.ppf(0.95, days - 1) * by_day, stats.t.ppf(0.95, freedom) * by_cosines)
 
-    interval = mean_interval(day, values, sides=1)
+    interval = mean_interval(day, values)
 
-    assert interval.upper - interval.estimate == pytest.approx(by_hand, rel=1e-12)
-    assert interval.estimate - interval.lower == pytest.approx(by_hand, rel=1e-12)
+    assert interval.upper - interval.difference == pytest.approx(by_hand, rel=1e-12)
+    assert interval.difference - interval.lower == pytest.approx(by_hand, rel=1e-12)
 
 
 def test_both_standard_errors_are_kept():
@@ -112,7 +110,7 @@ def test_mean_is_over_rows_and_not_over_days():
 
     interval = mean_interval(day, values)
 
-    assert interval.estimate == pytest.approx(0.1)
+    assert interval.difference == pytest.approx(0.1)
     assert (interval.days, interval.rows) == (2, 10)
 
 
@@ -123,7 +121,9 @@ def test_row_order_is_of_no_account():
 
     interval = mean_interval(day, values)
 
-    assert (back.estimate, back.lower, back.upper) == pytest.approx((interval.estimate, interval.lower, interval.upper))
+    assert (back.difference, back.lower, back.upper) == pytest.approx(
+        (interval.difference, interval.lower, interval.upper)
+    )
 
 
 def test_instants_are_cut_to_their_day():
@@ -142,20 +142,6 @@ def test_groups_come_in_order():
 
     assert sums.groups.tolist() == ["a", "b"]
     assert [sums.rows.tolist(), *(part.tolist() for part in sums.sums)] == [[1, 2], [2, 4], [20, 40]]
-
-
-@pytest.mark.parametrize("kind", ["mean", "whole"])
-def test_two_sides_share_alpha(kind):
-    """Both bounds together are wrong with alpha: each is the one-sided bound of half of it."""
-    day, values = uneven()
-
-    def interval(**asked) -> Interval:
-        if kind == "mean":
-            return mean_interval(day, values, **asked)
-        return whole_interval(day, lambda rows: float(np.median(values[rows])), **asked)
-
-    assert interval(alpha=0.1, sides=2) == interval(alpha=0.05, sides=1)
-    assert interval(alpha=0.1) == interval(alpha=0.1, sides=2) != interval(alpha=0.1, sides=1)
 
 
 def test_jackknife_is_brute_force_without_each_day():
@@ -178,10 +164,12 @@ def test_mean_through_the_jackknife_is_the_mean():
     """With days of equal size the jackknife of a mean is the mean's own interval."""
     day, values = np.repeat(START + np.arange(10), 7), np.random.default_rng(2).normal(size=70)
 
-    whole = whole_interval(day, lambda rows: float(values[rows].mean()), sides=1)
+    whole = compare_whole(day, lambda rows: float(values[rows].mean()), lambda rows: 0.0)
 
-    own = mean_interval(day, values, sides=1)
-    assert (whole.estimate, whole.lower, whole.upper) == pytest.approx((own.estimate, own.lower, own.upper), rel=1e-12)
+    own = mean_interval(day, values)
+    assert (whole.difference, whole.lower, whole.upper) == pytest.approx(
+        (own.difference, own.lower, own.upper), rel=1e-12
+    )
     assert (whole.days, whole.rows) == (10, 70)
 
 
@@ -206,24 +194,24 @@ def test_interval_follows_the_unit(scale, shift):
     moved = mean_interval(day, scale * values + shift)
 
     assert moved.upper - moved.lower == pytest.approx(scale * (plain.upper - plain.lower), rel=1e-6, abs=1e-9)
-    assert moved.estimate == pytest.approx(scale * plain.estimate + shift, rel=1e-6, abs=1e-9)
+    assert moved.difference == pytest.approx(scale * plain.difference + shift, rel=1e-6, abs=1e-9)
 
 
 def test_one_day_bounds_nothing():
     """A single day has an estimate and infinite bounds."""
     day, values = np.repeat(START, 3), np.array([1.0, 2.0, 3.0])
     by_mean = mean_interval(day, values)
-    by_jackknife = whole_interval(day, lambda rows: float(values[rows].mean()))
+    by_jackknife = compare_whole(day, lambda rows: float(values[rows].mean()), lambda rows: 0.0)
 
-    assert (by_mean.estimate, by_mean.lower, by_mean.upper) == (2, -math.inf, math.inf)
-    assert (by_jackknife.estimate, by_jackknife.lower, by_jackknife.upper) == (2, -math.inf, math.inf)
+    assert (by_mean.difference, by_mean.lower, by_mean.upper) == (2, -math.inf, math.inf)
+    assert (by_jackknife.difference, by_jackknife.lower, by_jackknife.upper) == (2, -math.inf, math.inf)
 
 
 def test_two_days_bound_something():
     """Two days have finite bounds, with one degree of freedom."""
-    interval = mean_interval(START + np.arange(2), np.array([0.0, 1.0]), sides=1)
+    interval = mean_interval(START + np.arange(2), np.array([0.0, 1.0]))
 
-    assert interval.upper - interval.estimate >= stats.t.ppf(0.95, 1) * 0.5
+    assert interval.upper - interval.difference >= stats.t.ppf(0.95, 1) * 0.5
     assert math.isfinite(interval.upper)
 
 
@@ -231,7 +219,7 @@ def test_no_rows_have_no_mean():
     """No rows give no number, infinite doubt and no crash."""
     interval = mean_interval(np.array([], dtype="datetime64[D]"), np.array([]))
 
-    assert math.isnan(interval.estimate)
+    assert math.isnan(interval.difference)
     assert (interval.days, interval.rows) == (0, 0)
 
 
@@ -239,7 +227,7 @@ def test_equal_days_leave_no_doubt():
     """Days that are all equal have an interval of no width."""
     interval = mean_interval(np.repeat(START + np.arange(8), 4), np.full(32, 0.25))
 
-    assert (interval.estimate, interval.lower, interval.upper) == (0.25, 0.25, 0.25)
+    assert (interval.difference, interval.lower, interval.upper) == (0.25, 0.25, 0.25)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -250,5 +238,5 @@ def test_what_is_no_number_stays_none(bad):
 
     interval = mean_interval(day, values)
 
-    assert not math.isfinite(interval.estimate)
+    assert not math.isfinite(interval.difference)
     assert not (math.isfinite(interval.lower) or math.isfinite(interval.upper))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +22,6 @@ Values = NDArray[np.float64]
 Days = NDArray[np.datetime64]
 Mask = NDArray[np.bool_]
 LEAST_COSINES = 4  # fewer would leave t quantiles so long that nothing is ever decided
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
-    """An estimate with its bounds, and the days and rows that it rests on; the bounds are infinite for a single day."""
-
-    estimate: float
-    lower: float
-    upper: float
-    days: int
-    rows: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,35 +40,6 @@ class HalfWidth:
     se_day: Values
     se_ewc: Values
     value: Values
-
-
-def mean_interval(day: Days, values: Values, *, alpha: float = 0.05, sides: Literal[1, 2] = 2) -> Interval:
-    """The mean over all rows of a value per row, clustered by day.
-
-    Args:
-        day: the day of each row, shape (n,); instants are cut to their UTC day.
-        values: shape (n,).
-        alpha: how often the true mean lies outside: of both bounds together, or of each with ``sides=1``.
-        sides: whether ``alpha`` is shared by the two bounds.
-    """
-    by_day = day_sums(day, values)
-    total = by_day.sums[0].sum()
-    rows = by_day.rows.sum()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        estimate = np.divide(total, rows)
-        deviations = (by_day.sums[0] - estimate * by_day.rows) / (rows / max(len(by_day.rows), 1))
-    return _interval(estimate, deviations, rows=len(values), alpha=alpha / sides)
-
-
-def whole_interval(
-    day: Days, metric: Callable[[Mask], float], *, alpha: float = 0.05, sides: Literal[1, 2] = 2
-) -> Interval:
-    """A metric that only all rows together have (AUC, a median), with the interval of its delete-one-day jackknife.
-
-    ``metric`` is called with a mask over the rows, once with all of them and once without each day.
-    """
-    estimate, deviations = jackknife(day, metric)
-    return _interval(np.float64(estimate), deviations, rows=len(day), alpha=alpha / sides)
 
 
 def day_sums(day: Days, *values: Values) -> Sums:
@@ -166,14 +126,3 @@ def _cosines(days: int) -> Values:
     waves = np.sqrt(2 / days) * np.cos(np.pi * k * (j - 0.5) / days)
     waves.setflags(write=False)
     return np.asarray(waves)
-
-
-def _interval(estimate: np.float64, deviations: Values, *, rows: int, alpha: float) -> Interval:
-    h = half_width(deviations, alpha=alpha).value
-    return Interval(
-        estimate=float(estimate),
-        lower=float(estimate - h),
-        upper=float(estimate + h),
-        days=len(deviations),
-        rows=rows,
-    )

@@ -8,7 +8,7 @@ import pytest
 from perene.monitoring.bias import label_means
 from perene.monitoring.periods import Period
 from perene.monitoring.quality import measure_quality
-from perene.statistics.intervals import mean_interval
+from perene.statistics.comparisons import compare_rows
 
 
 def bias_of(bench, day, *, as_of=60, means=None):
@@ -27,9 +27,9 @@ def test_it_is_the_mean_prediction_less_the_mean_label(bench, day):
     found = bias_of(bench, day)
 
     days = np.array([a.replace(tzinfo=None) for a in at], dtype="datetime64[D]")
-    expected = mean_interval(days, p - y)
+    expected = compare_rows(days, p, y.astype(float), alpha=0.025)
     assert [found.observed.value, found.observed.lower, found.observed.upper] == pytest.approx(
-        [expected.estimate, expected.lower, expected.upper]
+        [expected.difference, expected.lower, expected.upper]
     )
     assert (found.mean_prediction, found.mean_label) == (pytest.approx(p.mean()), pytest.approx(y.mean()))
 

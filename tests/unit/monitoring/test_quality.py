@@ -15,7 +15,7 @@ from perene.errors import DataError
 from perene.monitoring import answers
 from perene.monitoring.periods import Period, weeks
 from perene.monitoring.quality import measure_quality
-from perene.statistics.intervals import mean_interval, whole_interval
+from perene.statistics.comparisons import compare_rows, compare_whole
 from perene.statistics.scores import auc
 
 
@@ -39,12 +39,12 @@ def test_metrics_are_those_of_all_rows_with_their_interval(bench, day):
 
     (found,) = measure_quality(bench.model, bench.predictions, whole(day), as_of=day(60))
 
-    loss = mean_interval(at, log_loss(y, p))
-    area = whole_interval(at, lambda mask: auc(y[mask], p[mask]))
+    loss = compare_rows(at, log_loss(y, p), np.zeros(len(y)), alpha=0.025)
+    area = compare_whole(at, lambda mask: auc(y[mask], p[mask]), lambda mask: 0.0, alpha=0.025)
     for expected, name in ((loss, "log_loss"), (area, "auc")):
         live = found.metric(name).live
         assert [live.value, live.lower, live.upper] == pytest.approx(
-            [expected.estimate, expected.lower, expected.upper]
+            [float(number) for number in (expected.difference, expected.lower, expected.upper)]
         )
         assert (live.rows, live.days) == (560, 28)
     assert (found.answered, found.mature, found.labelled, found.unscored, found.coverage) == (560, 560, 560, 0, 1.0)
@@ -136,13 +136,13 @@ def test_rescoring_gives_the_paired_difference(bench, day):
     (found,) = measure_quality(bench.model, bench.predictions, whole(day), as_of=day(60), rescore=other)
 
     metric = found.metric("log_loss")
-    expected = mean_interval(at, log_loss(y, p) - log_loss(y, p / 2))
+    expected = compare_rows(at, log_loss(y, p), log_loss(y, p / 2), alpha=0.025)
     assert metric.rescored.value == pytest.approx(log_loss(y, p / 2).mean())
     assert [metric.difference.value, metric.difference.lower, metric.difference.upper] == pytest.approx(
-        [expected.estimate, expected.lower, expected.upper]
+        [expected.difference, expected.lower, expected.upper]
     )
-    area = whole_interval(at, lambda mask: auc(y[mask], p[mask]) - auc(y[mask], p[mask] / 2))
-    assert found.metric("auc").difference.value == pytest.approx(area.estimate, abs=1e-12)
+    area = compare_whole(at, lambda mask: auc(y[mask], p[mask]), lambda mask: auc(y[mask], p[mask] / 2))
+    assert found.metric("auc").difference.value == pytest.approx(area.difference, abs=1e-12)
 
 
 def test_a_version_of_the_same_answers_differs_by_nothing(bench, day):
