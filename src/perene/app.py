@@ -98,9 +98,7 @@ def open_project(
 class App:
     """An open project. Its attributes are its repositories; its methods are what can be done. Close it at the end."""
 
-    def __init__(
-        self, project: Project, *, machine: MachineClock = machine_clock, may_begin: bool = True
-    ) -> None:
+    def __init__(self, project: Project, *, machine: MachineClock = machine_clock, may_begin: bool = True) -> None:
         settings = project.settings
         self.project = project
         self.settings = settings
