@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from deltalake import DeltaTable
 
 from perene.errors import StorageError
 from perene.repositories.models import Models
@@ -78,10 +79,15 @@ def test_a_new_database_beside_an_old_store_is_refused(
 
 
 def test_neither_compaction_nor_vacuum_hide_that_a_database_is_old(lake: Lake, database: Database) -> None:
-    """Their commits come last, and say what the appends before them said."""
+    """Their commits come last, may be all that is left of the table's history, and say what those before them said."""
     first, *_ = append(lake, "a", "b", "c")
     lake.compact("m", LOG)
     lake.vacuum("m", LOG, keep=timedelta(0))
+    DeltaTable(f"{lake._root}/m/{LOG}").create_checkpoint()
+    *older, newest = sorted(Path(lake._root).glob("m/examples/_delta_log/*.json"))
+    assert "VACUUM END" in newest.read_text()
+    for commit in older:
+        commit.unlink()  # as after a day
     restore(database, upto=first)
 
     assert refused(lake).code == "storage-ahead"

@@ -39,7 +39,7 @@ _events = logging.getLogger("perene.lake")
 _TRIES = 8
 _READS = 3  # of one scan, whose files may be vacuumed meanwhile
 _HIGHEST = "perene.ingest"  # in what each commit tells of itself: the highest number of the log
-_LOOK_BACK = 20  # commits; those of vacuum tell nothing
+_LOOK_BACK = 3  # commits; that which makes a table tells nothing
 _TERMS: dict[str, str | None] = {
     "delta.checkpointInterval": "20",
     # For how long commits stay that a checkpoint holds. Each append lists all that are there: with those of a month,
@@ -207,8 +207,9 @@ class Lake:
         table = self._open(model, Log(log))
         if table is not None:
             with _explained(model, Log(log), "could not be vacuumed"):
-                _vacuum(table, keep)
-                _vacuum(table, max(keep, _KEEP_UNCOMMITTED), full=True)
+                told = CommitProperties(custom_metadata=self._told(model, Log(log)))
+                _vacuum(table, keep, told)
+                _vacuum(table, max(keep, _KEEP_UNCOMMITTED), told, full=True)
 
     def _between(self, model: str, log: Log | str, after: int, upto: int) -> list[Ingest]:
         return self.ingests.committed(model, Log(log), after=after, upto=upto)
@@ -385,9 +386,11 @@ def _ensure_readable(root: str) -> None:
         )
 
 
-def _vacuum(table: DeltaTable, keep: timedelta, *, full: bool = False) -> None:
+def _vacuum(table: DeltaTable, keep: timedelta, told: CommitProperties, *, full: bool = False) -> None:
     hours = math.ceil(keep / timedelta(hours=1))
-    table.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=full)
+    table.vacuum(
+        retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=full, commit_properties=told
+    )
 
 
 def _application(number: int) -> str:
