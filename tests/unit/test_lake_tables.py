@@ -233,6 +233,20 @@ def test_compaction_works_through_many_days(lake: Lake, monkeypatch: pytest.Monk
     assert files(lake) == 6
 
 
+def test_days_are_read_in_portions_that_fit_into_memory(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many days at once as hold no more rows together than may be in memory; a day that has more comes alone."""
+    monkeypatch.setattr(lake_module, "_ROWS_AT_ONCE", 5)
+    days = [NOW.date() + timedelta(days=i) for i in range(6)]
+    counts = (2, 3, 1, 7, 0, 5)
+    held = [rows(*map(str, range(n)), at=None, day=day) for n, day in zip(counts, days, strict=True) if n]
+    lake.append("m", LOG, pl.concat(held), source="s")
+
+    portions = list(lake.portions("m", LOG, days))
+
+    assert portions == [days[:2], days[2:3], days[3:4], days[4:]]
+    assert list(lake.portions("m", Log.EXAMPLES, days)) == [days]
+
+
 def test_a_table_is_tidied_when_it_has_many_loose_files(lake: Lake) -> None:
     """Nothing happens below the measure; then the small files of each day become one."""
     assert not lake.tidy("m", LOG, most=3)

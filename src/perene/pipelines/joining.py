@@ -19,7 +19,6 @@ from perene.storage.envelope import INSTANT, Log, predictions_columns, truths_co
 from perene.storage.lake import Lake, collected
 
 _EVER = datetime.min.replace(tzinfo=UTC)
-_AT_ONCE = 64  # days joined at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +73,8 @@ def join_logs(
     )
     days = sorted(_days_to_join(model, lake, before, after))
     parts = [
-        _changes(model, days[i : i + _AT_ONCE], after, examples=examples, predictions=predictions)
-        for i in range(0, len(days), _AT_ONCE)
+        _changes(model, part, after, examples=examples, predictions=predictions)
+        for part in lake.portions(model.name, Log.PREDICTIONS, days)
     ]
     changes = pl.concat(parts) if parts else compared(no_examples(model), no_examples(model))
     examples.append(model, to_append(changes, now=now, origin=LOGGED, dated=True), after.source, fence=fence)

@@ -18,8 +18,6 @@ from perene.storage.digests import day_sums
 from perene.storage.envelope import Log
 from perene.storage.tables import example_day
 
-_AT_ONCE = 64  # days read at once
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reckoned:
@@ -79,8 +77,7 @@ class ExampleDays:
         }
 
     def _compute(self, model: Model, question: Question, days: Sequence[date]) -> Iterator[_Reckoned]:
-        for first in range(0, len(days), _AT_ONCE):
-            part = days[first : first + _AT_ONCE]
+        for part in self._examples.lake.portions(model.name, Log.EXAMPLES, days):
             said = self._examples.said(model, question, days=part)
             known = dict(said.group_by("day").agg(pl.col("known_at").max()).iter_rows())
             held = _digested(holding(said, as_of=question.as_of), known)

@@ -18,7 +18,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ _KEEP_UNCOMMITTED = timedelta(days=7)  # how long a writer may stand still betwe
 _LOOSE_FILES = 64
 _HOLD_S = 60.0  # how long a handle is kept up to date before the log is read anew
 _SMALL = 32 << 20  # bytes; larger files are left alone
-_ROWS_AT_ONCE = 1_000_000  # that compaction holds in memory, or one day's where that has more
+_ROWS_AT_ONCE = 1_000_000  # that are in memory, or one day's where that has more
 # Of a local path: what deltalake cannot make a URL of or decodes, what Polars takes for a pattern or for a partition.
 _UNREADABLE = re.compile(r"[\[\]*?^|\\=\x00-\x1f]|%[0-9A-Fa-f]{2}")
 
@@ -166,6 +166,20 @@ class Lake:
     def last_touched(self, model: str, log: Log | str, *, upto: int) -> dict[date, int]:
         """For each day of events the last append, up to and with ``upto``, that touched it."""
         return {day: ingest.number for ingest in self._between(model, log, 0, upto) for day in ingest.days}
+
+    def portions(self, model: str, log: Log | str, days: Iterable[date]) -> Iterator[list[date]]:
+        """Days, in their order, as many at once as hold a million rows together, and at least one."""
+        table = self._open(model, Log(log))
+        with _explained(model, Log(log), "could not be looked at"):
+            rows = {} if table is None else table.rows_by_day()
+        portion: list[date] = []
+        for day in days:
+            if portion and sum(rows.get(other, 0) for other in (*portion, day)) > _ROWS_AT_ONCE:
+                yield portion
+                portion = []
+            portion.append(day)
+        if portion:
+            yield portion
 
     def tidy(self, model: str, log: Log | str, *, most: int = _LOOSE_FILES) -> bool:
         """Compact and vacuum when there are ``most`` small files more than days; whether it was done.
@@ -341,6 +355,13 @@ class _Table(DeltaTable):
         """The highest number that its newest commits tell of; 0 when they tell none."""
         told = (commit.get(_HIGHEST) for commit in self.history(_LOOK_BACK))
         return int(next(filter(None, told), 0))
+
+    def rows_by_day(self) -> dict[date, int]:
+        """How many rows lie in each partition, those of void appends too."""
+        files = pl.DataFrame(self.get_add_actions(flatten=True))
+        if files.is_empty():
+            return {}
+        return dict(files.group_by("partition.day").agg(pl.col("num_records").sum()).iter_rows())
 
     def crowded_days(self) -> pl.DataFrame:
         """The days that have several small files, in order: ``day``, their ``rows``, how many of them are ``loose``,
