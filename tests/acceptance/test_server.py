@@ -245,7 +245,8 @@ def test_the_models_say_what_is_live(client) -> None:
 
 def test_a_server_with_everything_loaded_is_ready(client) -> None:
     """/readyz says which version of each model answers."""
-    assert client.ask("GET", "/readyz") == (200, {"status": "ready", "serves": {MODEL: 1}, "missing": []})
+    said = {"status": "ready", "serves": {MODEL: 1}, "missing": [], "troubles": {}, "lost": 0}
+    assert client.ask("GET", "/readyz") == (200, said)
 
 
 def test_a_connection_survives_a_refusal(server, a_row) -> None:

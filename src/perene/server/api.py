@@ -80,12 +80,22 @@ class _Api:
         return _json({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        """Whether every live version is loaded."""
+        """Whether requests are answered: every live version is loaded, and the log can be written or is not waited for.
+
+        A server that answers, though something in its house does not work, is ready and says that it is degraded.
+        """
         service = self._service
-        missing = sorted(service.roster.not_loaded)
-        is_ready = not service.stopping and not missing
-        content = {"status": "ready" if is_ready else "not ready", "serves": service.roster.serves}
-        return _json({**content, "missing": missing}, status=200 if is_ready else 503)
+        missing, troubles = sorted(service.roster.not_loaded), service.troubles
+        refuses = "journal" in troubles and service.app.settings.on_log_failure == "refuse"
+        is_ready = not (service.stopping or missing or refuses)
+        content = {
+            "status": ("degraded" if troubles else "ready") if is_ready else "not ready",
+            "serves": service.roster.serves,
+            "missing": missing,
+            "troubles": {part: {"what": e.what, "why": e.why, "mend": e.mend} for part, e in sorted(troubles.items())},
+            "lost": service.losses.total,
+        }
+        return _json(content, status=200 if is_ready else 503)
 
     def _model(self, request: Request) -> Model:
         name = request.path_params["model"]

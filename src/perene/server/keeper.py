@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from perene.app import App
 from perene.errors import PereneError
@@ -20,12 +21,16 @@ _BEAT_EVERY = timedelta(seconds=2)
 _ORPHANS_EVERY = timedelta(seconds=30)
 _TRY_AGAIN = timedelta(seconds=5)
 _LONG_AGO = timedelta(days=1)
+_DRAINS = {"drain", "orphans"}
+
+Answer = TypeVar("Answer")
 
 
 class Keeper:
     """One thread. What fails is alarmed and tried again; it never stops the answering.
 
-    ``drained_at``: everything that this process answered before that machine time is in the lake.
+    ``drained_at``: everything that this process answered before that machine time is in the lake. ``troubles``: what
+    does not work at this moment, of "journal", "drain", "orphans" (those of dead servers) and "database", and why.
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class Keeper:
         serves: Callable[[], Mapping[str, int]],
     ) -> None:
         self.drained_at: datetime | None = None
+        self.troubles: dict[str, PereneError] = {}
         self._app = app
         self._journal = journal
         self._losses = losses
@@ -46,7 +52,7 @@ class Keeper:
         self._logs = app.logs
         self._rotated_at = app.machine()
         self._beat_at = self._orphans_at = self._failed_at = self._rotated_at - _LONG_AGO
-        self._drain_broken = False
+        self._is_alarmed = True  # perhaps, by a server that died since
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="perene-keeper", daemon=True)
 
@@ -69,11 +75,12 @@ class Keeper:
     def turn(self) -> None:
         """What there is to do at this moment."""
         now = self._app.machine()
+        self._see("journal", self._journal.check())
         if self._is_due(now):
             self._rotate_and_drain(now)
         if now - self._orphans_at >= _ORPHANS_EVERY:
             self._orphans_at = now
-            self._report(drain_orphans(self._journal.folder, self._logs))
+            self._settle("orphans", drain_orphans(self._journal.folder, self._logs))
         self._tell_losses()
         if now - self._beat_at >= _BEAT_EVERY:
             self._beat()
@@ -85,33 +92,47 @@ class Keeper:
         settings = self._app.settings
         rows = self._journal.rows
         age_s = (now - self._rotated_at).total_seconds()
-        if rows >= settings.journal_rows or (rows and age_s >= settings.journal_seconds) or self._drain_broken:
+        if rows >= settings.journal_rows or (rows and age_s >= settings.journal_seconds) or "drain" in self.troubles:
             return True
+        return self._quietly(self._is_asked) or False
+
+    def _is_asked(self) -> bool:
+        """Whether a reader waits for what this server answered since its last drain."""
         asked_at = self._app.servers.drain_requested_at()
         return asked_at is not None and (self.drained_at is None or asked_at > self.drained_at)
 
     def _rotate_and_drain(self, now: datetime) -> None:
-        try:
-            with self._journal.turn():
-                before = self._app.machine()
-                self._journal.rotate()
-            self._rotated_at = now
-            done = drain(self._journal.closed(), self._logs)
-        except PereneError as error:
-            done = Drained(failures=[error])
-        self._report(done)
-        self._settle(now, failed=bool(done.failures))
-        if not done.failures:
+        before, failures = self._rotate(now)
+        done = drain(self._journal.closed(), self._logs)  # also where there is no room for a new file: it makes room
+        done.failures += failures
+        self._settle("drain", done)
+        if done.failures:
+            self._failed_at = now
+        else:
             self.drained_at = before
         self._beat()
 
-    def _settle(self, now: datetime, *, failed: bool) -> None:
-        """Remember whether the drain works; take the alert back when it works again."""
-        if failed:
-            self._failed_at = now
-        elif self._drain_broken:
-            self._quietly(lambda: self._app.alerts.resolve(None, "drain-failed", at=self._app.time.now()))
-        self._drain_broken = failed
+    def _rotate(self, now: datetime) -> tuple[datetime, list[PereneError]]:
+        """Begin a new file; from when on what is answered lies in it, or what kept it from being made."""
+        with self._journal.turn():
+            before = self._app.machine()
+            try:
+                self._journal.rotate()
+            except PereneError as error:
+                return before, [error]
+        self._rotated_at = now
+        return before, []
+
+    def _settle(self, part: str, done: Drained) -> None:
+        """Tell what was drained, and what was not; take the alert back when all of it works again."""
+        self._report(done)
+        self._see(part, done.failures[0] if done.failures else None)
+        if done.failures:
+            self._is_alarmed = True
+        elif self._is_alarmed and not _DRAINS & self.troubles.keys():
+            self._is_alarmed = not self._do(
+                lambda: self._app.alerts.resolve(None, "drain-failed", at=self._app.time.now())
+            )
 
     def _report(self, done: Drained) -> None:
         if done.files:
@@ -137,7 +158,7 @@ class Keeper:
 
     def _alert(self, model: str | None, rule: str, what: str, *, why: str, mend: str, page: bool = True) -> bool:
         severity = "page" if page else "notice"
-        return self._quietly(
+        return self._do(
             lambda: self._app.alerts.raise_(
                 model, rule, severity=severity, what=what, why=why, mend=mend, at=self._app.time.now()
             )
@@ -145,7 +166,7 @@ class Keeper:
 
     def _beat(self) -> None:
         self._beat_at = self._app.machine()
-        self._quietly(
+        self._do(
             lambda: self._app.servers.beat(
                 self._journal.writer,
                 address=self._address,
@@ -155,14 +176,28 @@ class Keeper:
             )
         )
 
-    def _quietly(self, deed: Callable[[], object]) -> bool:
-        """Do what needs the database; whether it worked. The database being away must not stop the house-keeping."""
+    def _do(self, deed: Callable[[], object]) -> bool:
+        """Do what needs the database; whether it worked."""
+        return self._quietly(lambda: (deed(), True)[1]) is True
+
+    def _quietly(self, question: Callable[[], Answer]) -> Answer | None:
+        """What needs the database, or None: the database being away must not stop the house-keeping."""
         try:
-            deed()
+            answer = question()
         except PereneError as error:
-            log.warning("database_away why=%s", error)
-            return False
-        return True
+            self._see("database", error)
+            return None
+        self._see("database", None)
+        return answer
+
+    def _see(self, part: str, trouble: PereneError | None) -> None:
+        """Remember what does not work; the log hears of its beginning and of its end."""
+        if trouble is not None:
+            if part not in self.troubles:
+                log.error("%s_failed what=%s why=%s", part, trouble.what, trouble.why)
+            self.troubles[part] = trouble
+        elif self.troubles.pop(part, None) is not None:
+            log.info("%s_works_again", part)
 
     def _run(self) -> None:
         while not self._stopping.wait(TURN_EVERY_S):

@@ -6,6 +6,7 @@ import os
 import socket
 
 from perene.app import App
+from perene.errors import PereneError
 from perene.records.identity import new_id
 from perene.server.answering import Answering, Desk
 from perene.server.given import GivenIds
@@ -37,6 +38,12 @@ class Service:
         self.roster = Roster(app, self.models)
         self.keeper = Keeper(app, self.journal, self.losses, address=address, serves=lambda: self.roster.serves)
         self.stopping = False
+
+    @property
+    def troubles(self) -> dict[str, PereneError]:
+        """What does not work at this moment, by part: "journal", "drain", "orphans" or "database"."""
+        failure = self.journal.failure
+        return dict(self.keeper.troubles) | ({} if failure is None else {"journal": failure})
 
     def start(self) -> None:
         """Load what is live, then begin to follow the ledger and to drain."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import sqlite3
 import threading
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perene.errors import StorageError
+
+log = logging.getLogger("perene.journal")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entry (
@@ -67,32 +70,31 @@ class JournalFile:
 class Journal:
     """A writer's journal. Any thread may call it; writes take turns.
 
-    ``durability``: "group" and "background" survive a killed process, "fsync" also a power cut.
+    ``durability``: "group" and "background" survive a killed process, "fsync" also a power cut. ``rows`` counts those
+    in the open file; ``failure`` says why nothing can be written at this moment. An open file that somebody takes away
+    is noticed: what it holds goes on in a new one, as soon as there is a place for it.
     """
 
     def __init__(self, folder: Path, writer: str, *, durability: str = "group") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.writer = writer
-        self.rows = 0  # in the open file
+        self.rows = 0
+        self.failure: StorageError | None = None
         self._synchronous = "FULL" if durability == "fsync" else "NORMAL"
         self._turn = threading.RLock()
+        self._closed = False
         lock = take_lock(folder, writer)
         if lock is None:
             raise StorageError(f"the journal {writer} belongs to a living process", mend="start with another writer id")
         self._lock = lock
-        self._number = 1 + max((f.number for f in journal_files(folder, writer)), default=0)
-        self._connection = self._begin(self._number)
-
-    def _begin(self, number: int) -> sqlite3.Connection:
-        path = self.folder / f"{self.writer}-{number}.db"
-        with _as_storage_error(path):
-            connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-            connection.execute("PRAGMA wal_autocheckpoint = 0")  # files are small; it comes when one is closed
-            connection.executescript(_SCHEMA)
-        return connection
+        self._file = self._next_file(0)
+        try:
+            self._connection = self._begin(self._file)
+        except BaseException:
+            os.close(lock)
+            raise
+        self._made = self._file.path.stat()
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
@@ -103,7 +105,8 @@ class Journal:
     def write(self, entries: Sequence[Entry]) -> None:
         """Write all or nothing, in one transaction. Raises StorageError, and then nothing was written."""
         values = [(e.kind, e.model, e.id, e.body) for e in entries]
-        with self._turn, _as_storage_error(self.folder):
+        with self._turn, self._noted():
+            self._stay()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 self._connection.executemany(_INSERT, values)
@@ -112,40 +115,129 @@ class Journal:
                 self._rollback()
                 raise
             self.rows += len(values)
+            self.failure = None
+
+    def rotate(self) -> None:
+        """Close the open file and begin the next; an empty one stays open. Raises StorageError."""
+        with self._turn, self._noted():
+            self._stay()
+            if self.rows:
+                self._go_on()
+
+    def check(self) -> StorageError | None:
+        """Mend what can be mended; why nothing can be written at this moment, if so."""
+        with self._turn, contextlib.suppress(StorageError), self._noted():
+            if not self._closed:
+                self._hold_lock()
+                self._stay()
+                if self.failure is not None:
+                    self._go_on()  # a new file is the proof that there is room again
+        return self.failure
+
+    def closed(self) -> list[JournalFile]:
+        """This writer's files that wait for their drain, oldest first."""
+        with self._turn:
+            return [f for f in journal_files(self.folder, self.writer) if f.number < self._file.number]
+
+    def close(self) -> None:
+        """End the journal. An empty file goes; one with entries stays for whoever takes the lock next."""
+        with self._turn:
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                with self._noted():
+                    self._end()
+            except StorageError as error:
+                log.error("journal_not_closed writer=%s rows=%d why=%s", self.writer, self.rows, error.why)
+            finally:
+                self._connection.close()
+                os.close(self._lock)
+
+    def _end(self) -> None:
+        if self.rows:
+            self._stay()
+        self._connection.close()
+        if not self.rows:
+            self._file.unlink()
+        if not journal_files(self.folder, self.writer):
+            lock_path(self.folder, self.writer).unlink(missing_ok=True)
+
+    def _next_file(self, after: int) -> JournalFile:
+        number = 1 + max((f.number for f in journal_files(self.folder, self.writer)), default=0)
+        number = max(number, after + 1)
+        return JournalFile(self.writer, number, self.folder / f"{self.writer}-{number}.db")
+
+    def _begin(self, file: JournalFile, rows: Sequence[tuple[str, str, str, bytes]] = ()) -> sqlite3.Connection:
+        """Make a file, with these rows in it, or nothing."""
+        with _as_storage_error(file.path):
+            connection = sqlite3.connect(file.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+                connection.execute("PRAGMA wal_autocheckpoint = 0")  # files are small; it comes when one is closed
+                connection.executescript(_SCHEMA)
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany(_INSERT, rows)
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.close()
+                with contextlib.suppress(OSError):
+                    file.unlink()
+                raise
+        return connection
+
+    def _go_on(self, rows: Sequence[tuple[str, str, str, bytes]] = ()) -> None:
+        """Begin the next file, with these rows in it, and close the open one, which goes when it is empty."""
+        following = self._next_file(self._file.number)
+        connection = self._begin(following, rows)
+        made = following.path.stat()
+        before, closing, held = self._file, self._connection, self.rows
+        self._file, self._connection, self._made, self.rows = following, connection, made, len(rows)
+        self.failure = None
+        if rows:
+            closing.execute("DELETE FROM entry")  # they are in the new file, should the old one come back
+        closing.close()
+        if not held:
+            before.unlink()
+
+    def _stay(self) -> None:
+        """See that the open file is where it was made. What one that was taken away holds goes on in the next."""
+        with contextlib.suppress(OSError):
+            if os.path.samestat(self._file.path.stat(), self._made):
+                return
+        rows = self._connection.execute(f"{_SELECT} ORDER BY seq").fetchall()
+        self.folder.mkdir(exist_ok=True)  # but not the folder around it, which may be a disk that comes back
+        self._hold_lock()
+        self._go_on(rows)
+        log.warning("journal_taken_away writer=%s rows_kept=%d", self.writer, len(rows))
+
+    def _hold_lock(self) -> None:
+        """Take the lock again when somebody took its file away."""
+        with contextlib.suppress(OSError):
+            if os.path.samestat(lock_path(self.folder, self.writer).stat(), os.fstat(self._lock)):
+                return
+        lock = take_lock(self.folder, self.writer)
+        if lock is None:
+            what = f"the lock of the journal {self.writer} was taken away, and another process has it"
+            raise StorageError(what, mend="start the server again")
+        os.close(self._lock)
+        self._lock = lock
 
     def _rollback(self) -> None:
         with contextlib.suppress(sqlite3.Error):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
 
-    def rotate(self) -> None:
-        """Close the open file and begin the next; an empty one stays open."""
-        with self._turn:
-            if self.rows == 0:
-                return
-            following = self._begin(self._number + 1)
-            closing, self._connection = self._connection, following
-            self._number += 1
-            self.rows = 0
-        with _as_storage_error(self.folder):
-            closing.close()
-
-    def closed(self) -> list[JournalFile]:
-        """This writer's files that wait for their drain, oldest first."""
-        with self._turn:
-            return [f for f in journal_files(self.folder, self.writer) if f.number < self._number]
-
-    def close(self) -> None:
-        """End the journal. An empty file goes; one with entries stays for whoever takes the lock next."""
-        with self._turn:
-            path = self.folder / f"{self.writer}-{self._number}.db"
-            with _as_storage_error(path):
-                self._connection.close()
-            if self.rows == 0:
-                JournalFile(self.writer, self._number, path).unlink()
-            if not journal_files(self.folder, self.writer):
-                lock_path(self.folder, self.writer).unlink(missing_ok=True)
-            os.close(self._lock)
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Remember what keeps the journal from being written."""
+        try:
+            with _as_storage_error(self.folder):
+                yield
+        except StorageError as error:
+            self.failure = error
+            raise
 
 
 class JournalReader:
@@ -275,6 +367,6 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
 def _as_storage_error(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
-        mend = "free disk space, or see that the folder is writable"
+    except (sqlite3.Error, OSError) as error:
+        mend = "free disk space, or see that the folder is there and writable"
         raise StorageError("the journal failed", why=str(error), seen=(str(path),), mend=mend) from error

@@ -305,7 +305,7 @@ class Lake:
         """
         handles: dict[tuple[str, Log], tuple[_Table, float]] = self._kept.__dict__.setdefault("handles", {})
         table, opened_at = handles.pop((model, log), (None, 0.0))
-        if table is not None and time.monotonic() - opened_at < _HOLD_S:
+        if table is not None and time.monotonic() - opened_at < _HOLD_S and self._is_there(model, log):
             with contextlib.suppress(DeltaError):
                 table.update_incremental()
                 handles[model, log] = table, opened_at
@@ -316,12 +316,34 @@ class Lake:
         return table
 
     def _open_anew(self, model: str, log: Log) -> _Table | None:
-        """A handle of one's own on the newest state of a table, where it stays."""
+        """A handle of one's own on the newest state of a table, where it stays; None when there was never one.
+
+        A table that has taken appends and is not found is away: to make it anew would be to lose what comes back.
+        """
+        table = self._find(model, log)
+        if table is None and self.ingests.committed(model, log):
+            table = self._find(model, log)  # another process may have made it in between
+            if table is None:
+                raise StorageError(
+                    f"the table {log} of {model} is not where it was",
+                    why=f"nothing is at {self._uri(model, log)}, and it has taken appends",
+                    mend="bring the storage back: its disk, its folder, or the setting `storage`",
+                    code="storage-away",
+                )
+        return table
+
+    def _find(self, model: str, log: Log) -> _Table | None:
         with _explained(model, log, "could not be opened"):
             try:
                 return _Table(self._uri(model, log), storage_options=self._options or None)
             except TableNotFoundError:
                 return None
+
+    def _is_there(self, model: str, log: Log) -> bool:
+        """Whether a folder of this machine still has the table. A handle on one that is away notices nothing, and would
+        write into the folder's place.
+        """
+        return "://" in self._root or Path(self._uri(model, log), "_delta_log").is_dir()
 
     def _create(self, model: str, log: Log, rows: pl.DataFrame) -> _Table:
         """Create the table without a row, unless another process has done so meanwhile.
