@@ -25,7 +25,7 @@ class Doubler:
         self.busy.set()
         self.gate.wait(10)
         if any(r < 0 for r in requests):
-            raise ValueError("negative")
+            raise SystemExit(1) if -99 in requests else ValueError("negative")
         deliver([2 * r for r in requests])
 
 
@@ -123,3 +123,17 @@ def test_close_answers_what_waits(batcher: Batcher, doubler: Doubler) -> None:
         return await asyncio.gather(first, *rest)
 
     assert asyncio.run(scenario()) == [0, 2, 4]
+
+
+def test_a_request_that_exits_ends_no_more_than_itself(batcher: Batcher) -> None:
+    """sys.exit() in a model's code is an error of that request; the next one is answered."""
+
+    async def scenario() -> tuple[BaseException, int]:
+        (failed,) = await asyncio.gather(batcher.submit(-99, 1), return_exceptions=True)
+        return failed, await asyncio.wait_for(batcher.submit(4, 1), 10)
+
+    failed, answer = asyncio.run(scenario())
+
+    assert isinstance(failed, ServingError)
+    assert failed.why == "SystemExit: 1"
+    assert answer == 8

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from perene.errors import DataError, LostLease, PereneError
 from perene.records.run import Run, RunState
 from perene.repositories.models import Models
 from perene.repositories.runs import Runs
-from perene.scheduling.worker import MOST_ATTEMPTS, RunContext, Worker
+from perene.scheduling.worker import MOST_DEATHS, RunContext, Worker
+from perene.storage.database import Database
 
 DUE = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
@@ -199,10 +204,10 @@ def test_whoever_listens_is_told_of_each_end(runs) -> None:
     assert told == [(RunState.SUCCEEDED, None), (RunState.FAILED, "no rows")]
 
 
-def test_a_run_that_was_left_too_often_is_given_up(runs, clock) -> None:
-    """After MOST_ATTEMPTS workers that left it, the next one ends it without a step, and tells so."""
+def test_a_run_in_which_workers_die_is_given_up(runs, clock) -> None:
+    """After MOST_DEATHS workers that fell silent in it, the next one ends it without a step, and tells so."""
     queue(runs)
-    for n in range(MOST_ATTEMPTS):
+    for n in range(MOST_DEATHS):
         assert runs.claim(f"dead-{n}", LEASE) is not None
         clock.move(seconds=31)
     told: list[PereneError | None] = []
@@ -217,25 +222,140 @@ def test_a_run_that_was_left_too_often_is_given_up(runs, clock) -> None:
 def test_a_run_is_tried_as_often_as_is_said(runs, clock) -> None:
     """The last attempt still works."""
     queue(runs)
-    for n in range(MOST_ATTEMPTS - 1):
+    for n in range(MOST_DEATHS - 1):
         runs.claim(f"dead-{n}", LEASE)
         clock.move(seconds=31)
 
     run = worker(runs, Steps()).work_one()
 
-    assert (run.state, run.attempt) == (RunState.SUCCEEDED, MOST_ATTEMPTS)
+    assert (run.state, run.deaths) == (RunState.SUCCEEDED, MOST_DEATHS - 1)
+
+
+def test_an_interruption_is_no_death(runs) -> None:
+    """A run that was given back any number of times is worked like a new one."""
+    queue(runs)
+    for _ in range(2 * MOST_DEATHS):
+        with pytest.raises(KeyboardInterrupt):
+            worker(runs, Steps(a=raise_(KeyboardInterrupt()))).work_one()
+
+    run = worker(runs, Steps()).work_one()
+
+    assert (run.state, run.deaths, run.attempt) == (RunState.SUCCEEDED, 0, 2 * MOST_DEATHS + 1)
+
+
+@pytest.mark.parametrize("code", [0, 3, None, "enough"])
+def test_a_step_that_exits_fails_its_run(runs, code) -> None:
+    """sys.exit() in a user's code is that step's failure, not the worker's end."""
+    queue(runs)
+
+    run = worker(runs, Steps(b=raise_(SystemExit(code)))).work_one()
+
+    assert (run.state, run.error["what"]) == (RunState.FAILED, "the step b raised SystemExit")
+
+
+def test_a_panic_in_a_step_fails_its_run(runs) -> None:
+    """A panic of a native library, which is no Exception of Python's, is that step's failure too."""
+    queue(runs)
+
+    run = worker(runs, Steps(b=raise_(pl.exceptions.PanicException("index out of bounds")))).work_one()
+
+    assert (run.state, run.error["why"]) == (RunState.FAILED, "index out of bounds")
+
+
+# ── a database that is away ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Outage:
+    """A database whose folder is taken away, and brought back after so many pauses of whoever waits for it."""
+
+    folder: Path
+    pauses: int = 4
+    waited: list[float] = field(default_factory=list)
+
+    def begin(self) -> None:
+        self.folder.rename(self.folder.with_name("away"))
+
+    def pause(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        if len(self.waited) % self.pauses == 0:
+            self.folder.with_name("away").rename(self.folder)
+
+
+@pytest.fixture
+def outage(empty_database, tmp_path) -> Iterator[tuple[Outage, Runs]]:
+    """Runs of the models m and n in a database that can be taken away."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    database = Database(f"sqlite:///{shutil.copy(empty_database, folder / 'perene.db')}")
+    for name in ("m", "n"):
+        Models(database).register(name, {}, DUE)
+    yield Outage(folder), Runs(database, lambda: DUE)
+    database.close()
+
+
+@pytest.mark.parametrize("end", [None, ValueError("no")])
+def test_a_worker_waits_for_a_database_that_is_away(outage, end) -> None:
+    """Fault: the database is gone when a step ends. Promise: nothing is done again. Proof: pauses, each twice the last,
+    then the step's own result, or failure, is recorded.
+    """
+    away, runs = outage
+    queue(runs)
+
+    def last_deed(context: RunContext) -> object:
+        away.begin()
+        if end:
+            raise end
+        return {"by": "w:b"}
+
+    steps = Steps(b=last_deed)
+
+    run = worker(runs, steps, pause=away.pause).work_one()
+
+    assert away.waited == [1.0, 2.0, 4.0, 8.0]
+    assert steps.ran == ["w:a", "w:b"] if end else ["w:a", "w:b", "w:c"]
+    assert run.state is (RunState.FAILED if end else RunState.SUCCEEDED)
+    assert [step.attempt for step in run.steps] == [1] * len(steps.ran)
+    assert (run.error or {}).get("why") == (str(end) if end else None)
+
+
+def test_whoever_listens_hears_after_an_outage_too(outage) -> None:
+    """What hears of a run's end and needs the database is told again until it can."""
+    away, runs = outage
+    queue(runs)
+    heard: list[int] = []
+
+    def hear(run: Run, error: PereneError | None) -> None:
+        if not away.waited:
+            away.begin()
+        heard.append(runs.get(run.id).id)
+
+    run = worker(runs, Steps(), pause=away.pause, on_end=hear).work_one()
+
+    assert heard == [run.id]
+    assert len(away.waited) == away.pauses
+
+
+def test_pauses_do_not_grow_for_ever(outage) -> None:
+    """The longest pause is half a minute."""
+    away, runs = outage
+    away.pauses = 8
+    queue(runs)
+
+    worker(runs, Steps(a=lambda _: away.begin() or {}), pause=away.pause).work_one()
+
+    assert away.waited == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
 
 
 # ── taking over ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_an_interrupted_worker_gives_its_run_back(runs, stop) -> None:
+def test_an_interrupted_worker_gives_its_run_back(runs) -> None:
     """It goes on at once with another worker, at the step that was interrupted; what is recorded is not run again."""
     queue(runs)
-    steps, again = Steps(b=raise_(stop())), Steps()
+    steps, again = Steps(b=raise_(KeyboardInterrupt())), Steps()
 
-    with pytest.raises(stop):
+    with pytest.raises(KeyboardInterrupt):
         worker(runs, steps, "first").work_one()
     between = runs.list()[0]
     run = worker(runs, again, "second").work_one()

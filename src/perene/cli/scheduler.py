@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("perene.scheduler")
 LOOK_EVERY_S = 1.0  # sooner than the clock of a replay runs down
+AWAY_S = 5.0  # until it looks again for a database that cannot be reached
 _ACTOR = "scheduler"
 
 
@@ -38,6 +39,7 @@ def command(door: Door, once: bool) -> None:
     from perene.cli.children import end_with_parent
     from perene.cli.logs import log_to_stderr
     from perene.cli.stopping import Stopping
+    from perene.errors import StorageError
 
     log_to_stderr()
     end_with_parent()
@@ -47,8 +49,12 @@ def command(door: Door, once: bool) -> None:
         return
     with Stopping() as stopping:
         while not stopping.asked:
-            app.wind(actor=_ACTOR)
-            _schedule(app)
+            try:
+                app.wind(actor=_ACTOR)
+                _schedule(app)
+            except StorageError as error:
+                log.warning("database_away pause_s=%g what=%s why=%s", AWAY_S, error.what, error.why)
+                stopping.wait(AWAY_S)
             stopping.wait(LOOK_EVERY_S)
         app.time.run(0.0, actor=_ACTOR, why="the scheduler was asked to stop")
 

@@ -10,6 +10,7 @@ from perene.cli.door import Door
 from perene.cli.verbs import Verb
 
 LOOK_EVERY_S = 1.0
+AWAY_S = 5.0  # until it looks again for a database that cannot be reached
 log = logging.getLogger("perene.worker")
 
 
@@ -35,13 +36,21 @@ def command(door: Door, model: str | None, once: bool) -> None:
     from perene.cli.children import end_with_parent
     from perene.cli.logs import log_to_stderr
     from perene.cli.stopping import Stopping
+    from perene.errors import StorageError
 
     log_to_stderr()
     end_with_parent()
     worker = door.app(may_begin=True).worker()
     with Stopping() as stopping:
         while not stopping.asked:
-            run = worker.work_one(model)
+            try:
+                run = worker.work_one(model)
+            except StorageError as error:
+                if once:
+                    raise
+                log.warning("database_away pause_s=%g what=%s why=%s", AWAY_S, error.what, error.why)
+                stopping.wait(AWAY_S)
+                continue
             if run is not None:
                 log.info("run_ended run=%d model=%s outcome=%s", run.id, run.model, run.outcome or run.state.value)
             elif once:

@@ -38,6 +38,7 @@ class Run:
     """One turn of a model's cycle. ``(model, trigger, due_at)`` is unique, so two schedulers make one run.
 
     ``due_at`` and ``created_at`` are project time; ``heartbeat_at`` and the steps' times are machine time.
+    ``attempt`` counts the workers that took it, ``deaths`` those that fell silent in it.
     ``outcome`` says in a word how it ended: "released", "waiting", "worse", "inconclusive", "refused", "held" …
     """
 
@@ -51,6 +52,7 @@ class Run:
     owner: str | None
     heartbeat_at: datetime | None
     attempt: int
+    deaths: int = 0
     outcome: str | None
     error: Mapping[str, object] | None
     steps: tuple[Step, ...] = ()

@@ -64,7 +64,9 @@ class Runs:
             if id is None:
                 return None
             taken = {"state": RunState.RUNNING.value, "owner": owner, "heartbeat_at": self._machine()}
-            connection.execute(_run.update().where(_run.c.id == id).values(**taken, attempt=_run.c.attempt + 1))
+            died = sa.case((_run.c.state == RunState.RUNNING.value, 1), else_=0)
+            counts = {"attempt": _run.c.attempt + 1, "deaths": _run.c.deaths + died}
+            connection.execute(_run.update().where(_run.c.id == id).values(**taken, **counts))
             return _one(connection, id)
 
     def heartbeat(self, run: Run) -> None:
@@ -175,7 +177,7 @@ class Runs:
 
 
 def _queue(connection: sa.Connection, cause: Mapping[str, object], *, created_at: datetime, actor: str) -> Run:
-    new = {**cause, "created_at": created_at, "actor": actor, "state": RunState.QUEUED.value, "attempt": 0}
+    new = {**cause, "created_at": created_at, "actor": actor, "state": RunState.QUEUED.value, "attempt": 0, "deaths": 0}
     id = connection.scalars(_run.insert().values(**new).returning(_run.c.id)).one()
     told = {"trigger": cause["trigger"], "run": id}
     audits.record(connection, "run", f"model {cause['model']}", at=created_at, actor=actor, after=told)

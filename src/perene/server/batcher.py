@@ -92,14 +92,20 @@ class Batcher(Generic[Request, Answer]):
 
         try:
             self._work([w.request for w in batch], deliver)
-        except Exception as error:  # noqa: BLE001 - the edge of a step: the error is the request's answer
+        except BaseException as error:  # noqa: BLE001 - the edge of a step: the error is the request's answer
             if delivered:
                 return
             if len(batch) == 1:
-                _hand_over(batch, [error])
+                _hand_over(batch, [error if isinstance(error, Exception) else _as_ours(error)])
                 return
             for waiting in batch:
                 self._answer([waiting])
+
+
+def _as_ours(error: BaseException) -> ServingError:
+    """What would end a process, as sys.exit() in a hook, ends one request."""
+    why = f"{type(error).__name__}: {error}"
+    return ServingError("the model's code failed on these rows", why=why, mend="see its features and post steps")
 
 
 def _hand_over(batch: Sequence[_Waiting[Request, Answer]], answers: Sequence[Answer | Exception]) -> None:

@@ -266,6 +266,7 @@ run = sa.Table(
     sa.Column("owner", sa.String),
     sa.Column("heartbeat_at", Instant),
     sa.Column("attempt", sa.Integer, nullable=False, default=0),
+    sa.Column("deaths", sa.Integer, nullable=False, default=0),
     sa.Column("outcome", sa.String),
     sa.Column("error", _Json),
     sa.UniqueConstraint("model", "trigger", "due_at"),

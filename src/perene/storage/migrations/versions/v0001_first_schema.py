@@ -263,6 +263,7 @@ def _runs() -> None:
         sa.Column("owner", sa.String),
         sa.Column("heartbeat_at", Instant),
         sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("deaths", sa.Integer, nullable=False),
         sa.Column("outcome", sa.String),
         sa.Column("error", _Json),
         sa.ForeignKeyConstraint(["model"], ["model.name"], name="fk_run_model_model"),
