@@ -32,6 +32,7 @@ from pathlib import Path
 from perene.app import open_project
 from perene.server.process import serve
 logging.basicConfig(level="INFO")
+exec(sys.argv[2])
 serve(open_project(Path(sys.argv[1])), port=0, ready=lambda address: print(address, flush=True))
 """
 
@@ -252,16 +253,16 @@ class ServerProcess:
 
 
 @contextmanager
-def _server_of(folder: Path) -> Iterator[ServerProcess]:
+def _server_of(folder: Path, first: str = "") -> Iterator[ServerProcess]:
     with (folder / "server.log").open("a") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, str(folder)], stdout=subprocess.PIPE, stderr=log, text=True
+            [sys.executable, "-c", SERVE, str(folder), first], stdout=subprocess.PIPE, stderr=log, text=True
         )
     assert process.stdout is not None
     said = re.search(r":(\d+)\s*$", process.stdout.readline())
     server = ServerProcess(folder, process, int(said.group(1)) if said else 0)
     try:
-        assert said, (folder / "server.log").read_text()
+        assert said or first, (folder / "server.log").read_text()
         yield server
     finally:
         server.end(signal.SIGKILL)
@@ -276,8 +277,11 @@ def _wait_for(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
 
 
 @pytest.fixture(scope="session")
-def server_of() -> Callable[[Path], AbstractContextManager[ServerProcess]]:
-    """Start a server of a project and wait until it answers; it is ended in any case."""
+def server_of() -> Callable[..., AbstractContextManager[ServerProcess]]:
+    """Start a server of a project and wait until it answers; it is ended in any case.
+
+    ``first`` is code that its process runs before; one that dies of it before it answers has no port.
+    """
     return _server_of
 
 
