@@ -15,6 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from perene.errors import StorageError
+from perene.storage import digests
 from perene.storage.digests import Sum, combined, day_sums
 
 INSTANT = pl.Datetime("us", "UTC")
@@ -282,3 +283,19 @@ def test_a_combined_digest_is_of_the_question_and_every_day() -> None:
 
     assert combined(dict(reversed(days.items())), question=["q", 1]) == digests[0]
     assert len(set(digests)) == len(digests)
+
+
+def test_many_rows_are_digested_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whatever parts the rows become texts, each day's digest is that of its rows, also where days are mixed."""
+    count = 23
+    rows = pl.DataFrame({"key": [str(i) for i in range(count)], "label": [i % 2 == 0 for i in range(count)]})
+    days = pl.Series("day", [DAY + timedelta(days=i % 3) for i in range(count)])
+    whole = day_sums(rows, days)
+
+    monkeypatch.setattr(digests, "_ROWS_AT_ONCE", 4)
+
+    assert day_sums(rows, days) == whole
+    assert [whole[DAY + timedelta(days=i)].rows for i in range(3)] == [8, 8, 7]
+    for i in range(3):
+        mine = rows[i::3]
+        assert day_sums(mine, one_day(mine))[DAY] == whole[DAY + timedelta(days=i)]
