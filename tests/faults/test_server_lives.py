@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import random
@@ -106,10 +107,8 @@ def load(client, notes: Notes, numbers: range, a_row) -> None:
 
 def repeat(client, notes: Notes) -> None:
     """Ask again what the last server was asked, as long as this one lives."""
-    try:
+    with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
         notes.ask_again(client)
-    except (OSError, http.client.HTTPException, ValueError):
-        pass
     client.close()
 
 
