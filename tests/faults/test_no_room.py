@@ -9,7 +9,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,12 @@ from pathlib import Path
 def limit(connection):
     full = Path(sys.argv[1], "full").exists()
     connection.exec_driver_sql(f"PRAGMA max_page_count = {1 if full else 1 << 30}")
+"""
+
+NOTHING_HELD = """
+from perene.storage import lake
+
+lake._HOLD_S = 0.0  # as if every handle on a table were a minute old
 """
 
 
@@ -110,8 +116,8 @@ def house(tiny, server_of, a_row, wait_for) -> Iterator[Callable[..., Any]]:
             settings.write(f'on_log_failure = "{mode}"\n')
         with server_of(tiny, first) as server:
             made = House(tiny, server, a_row, wait_for)
-            yield made
-            made.client.close()
+            with closing(made.client):
+                yield made
 
     yield started
 
@@ -212,7 +218,7 @@ def taken_away(folder: Path, how: str) -> Iterator[None]:
 @pytest.mark.parametrize("how", ["gone", "a file", "an empty folder"])
 def test_a_store_that_is_away_is_drained_into_when_it_is_back(house, how) -> None:
     """Proof: the lake's folder is away for a while; nothing is made in its place, each answer is in the log once."""
-    with house("answer") as here:
+    with house("answer", first=NOTHING_HELD) as here:
         here.ask(5)
         here.wait_for(lambda: len(here.alerts()) == 0 and drained(here) >= 10)
         with taken_away(here.folder / ".perene" / "store", how):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -209,3 +211,147 @@ def test_a_file_that_is_no_journal_is_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match="cannot be read"):
         read_open(tmp_path).find("m", ["a"])
+
+
+# ── a journal that is taken away, or has no room ─────────────────────────────────────────────────────────────────────
+
+
+def ids(folder: Path) -> list[str]:
+    return [entry.id for entry in read_open(folder).entries("m", "prediction")]
+
+
+def test_a_journal_is_closed_once(tmp_path: Path) -> None:
+    """A second close does nothing; a write after it says that it failed."""
+    journal = Journal(tmp_path, "w1")
+    journal.close()
+    journal.close()
+
+    with pytest.raises(StorageError):
+        journal.write([prediction("late")])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("by", ["write", "rotate", "check", "close"])
+def test_what_a_deleted_file_held_goes_on_in_the_next(tmp_path: Path, by: str) -> None:
+    """Its folder is there, the file is not: whatever is done first notices it, and no acknowledged entry is lost."""
+    journal = Journal(tmp_path, "w1")
+    journal.write([prediction("a"), prediction("b")])
+    for path in tmp_path.iterdir():
+        path.unlink()
+
+    getattr(journal, by)(*([[prediction("c")]] if by == "write" else []))
+    found = ids(tmp_path)
+    journal.close()
+
+    assert found == ["a", "b", "c"][: 3 if by == "write" else 2]
+    assert next((file.writer, file.number) for file in journal_files(tmp_path)) == ("w1", 2)
+
+
+def test_a_folder_that_is_away_takes_nothing(tmp_path: Path) -> None:
+    """What is not acknowledged is nowhere, what was is there when the folder is back, and nothing is made meanwhile."""
+    project = tmp_path / "project"
+    journal = Journal(project / "journal", "w1")
+    journal.write([prediction("before")])
+    project.rename(tmp_path / "away")
+    with pytest.raises(StorageError):
+        journal.write([prediction("lost")])
+    with pytest.raises(StorageError):
+        journal.rotate()
+    failure, made = journal.check(), project.exists()
+    (tmp_path / "away").rename(project)
+    again = journal.check()
+    journal.write([prediction("after")])
+    found = ids(project / "journal")
+    journal.close()
+
+    assert failure is not None
+    assert (made, again) == (False, None)
+    assert found == ["before", "after"]
+
+
+def test_a_file_that_comes_back_is_not_drained_twice(tmp_path: Path) -> None:
+    """What went on in another file is not in the old one any more, should that one turn up again."""
+    journal = Journal(tmp_path / "journal", "w1")
+    journal.write([prediction("a")])
+    (tmp_path / "journal").rename(tmp_path / "away")
+    journal.write([prediction("b")])
+    for path in (tmp_path / "away").glob("w1-1.db*"):
+        path.rename(tmp_path / "journal" / path.name)
+    found = ids(tmp_path / "journal")
+    journal.close()
+
+    assert found == ["a", "b"]
+
+
+def test_a_deleted_lock_is_taken_again(tmp_path: Path) -> None:
+    """Without its lock a living writer would be drained as a dead one."""
+    journal = Journal(tmp_path, "w1")
+    journal.write([prediction("a")])
+    (tmp_path / "w1.lock").unlink()
+
+    failure = journal.check()
+
+    with orphans(tmp_path) as files:
+        assert (failure, files) == (None, [])
+    journal.close()
+
+
+def test_a_lock_that_another_has_is_a_failure(tmp_path: Path) -> None:
+    """While another process holds a lock that was deleted, the journal says that something is wrong, then heals."""
+    journal = Journal(tmp_path, "w1")
+    (tmp_path / "w1.lock").unlink()
+    with orphans(tmp_path):
+        failure = journal.check()
+    healed = journal.check()
+    journal.close()
+
+    assert failure is not None
+    assert "another process has it" in failure.what
+    assert healed is None
+
+
+def test_a_full_journal_gives_way_to_a_new_file(tmp_path: Path) -> None:
+    """A write that finds no room is nowhere; the next check begins a file with room, and the full one is kept."""
+    journal = Journal(tmp_path, "w1")
+    journal.write([prediction("a")])
+    journal._connection.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(StorageError, match="the journal failed"):
+        journal.write([prediction("b", b"x" * 50_000)])
+    failed = journal.failure
+
+    healed = journal.check()
+    journal.write([prediction("c", b"x" * 50_000)])
+    found = ids(tmp_path)
+    journal.close()
+
+    assert failed is not None
+    assert (healed, found) == (None, ["a", "c"])
+
+
+def test_a_file_that_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No room for a new file: the open one stays, and of the other nothing is left."""
+    journal = Journal(tmp_path, "w1")
+    journal.write([prediction("a")])
+    monkeypatch.setattr("perene.storage.journal._SCHEMA", "PRAGMA max_page_count = 1; CREATE TABLE entry (x); COMMIT")
+    with pytest.raises(StorageError):
+        journal.rotate()
+    left = sorted(path.name for path in tmp_path.glob("w1-2*"))
+    monkeypatch.undo()
+    journal.write([prediction("b")])
+    found = ids(tmp_path)
+    journal.close()
+
+    assert (left, found) == ([], ["a", "b"])
+
+
+def test_a_journal_whose_folder_is_gone_can_be_ended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What it could not keep is said with its number."""
+    journal = Journal(tmp_path / "project" / "journal", "w1")
+    journal.write([prediction("a"), prediction("b")])
+    shutil.rmtree(tmp_path / "project")
+
+    journal.close()
+
+    assert "journal_not_closed writer=w1 rows=2" in caplog.text
+    with pytest.raises(sqlite3.ProgrammingError):
+        journal._connection.execute("SELECT 1")
