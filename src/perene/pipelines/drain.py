@@ -24,7 +24,7 @@ from perene.repositories.truths import Truths
 from perene.storage.database import Database
 from perene.storage.envelope import Log
 from perene.storage.ingests import COMMITTED
-from perene.storage.journal import Entry, JournalFile, orphans
+from perene.storage.journal import Entry, JournalFile, journal_files, orphans
 from perene.storage.tables import given_id, ingest
 
 _PART = 500
@@ -34,6 +34,7 @@ _PART = 500
 class Drained:
     """What a drain did. ``again`` counts, by model, lines whose id another process had answered first: the log keeps
     the first. ``logs`` are those that were written to. Files that failed are kept; ``failures`` says why.
+    ``ended`` names the dead writers of whom nothing is left.
     """
 
     files: int = 0
@@ -42,6 +43,7 @@ class Drained:
     again: dict[str, int] = field(default_factory=dict)
     logs: set[tuple[str, Log]] = field(default_factory=set)
     failures: list[PereneError] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
 
 
 class KnownId(NamedTuple):
@@ -84,7 +86,9 @@ def drain(files: Sequence[JournalFile], logs: Logs) -> Drained:
 def drain_orphans(folder: Path, logs: Logs) -> Drained:
     """Drain what dead processes left in a folder of journals. One process at a time drains a dead writer's files."""
     with orphans(folder) as files:
-        return drain(files, logs)
+        done = drain(files, logs)
+        done.ended = sorted({f.writer for f in files} - {f.writer for f in journal_files(folder)})
+    return done
 
 
 def _drain_file(file: JournalFile, logs: Logs, done: Drained) -> None:

@@ -21,11 +21,9 @@ def bring_in(servers: Servers, folder: Path, logs: Logs, *, patience: timedelta)
 
     What is not there in time comes with the next call: nothing is lost.
     """
-    done = drain_orphans(folder, logs)
-    for error in done.failures:
-        log.error("drain_failed what=%s why=%s", error.what, error.why)
+    is_drained = _bring_in_dead(servers, folder, logs)
     if not servers.alive(_SILENT):
-        return not done.failures
+        return is_drained
     asked_at = servers.request_drain()
     until = time.monotonic() + patience.total_seconds()
     while any(s.drained_at is None or s.drained_at < asked_at for s in servers.alive(_SILENT)):
@@ -33,4 +31,14 @@ def bring_in(servers: Servers, folder: Path, logs: Logs, *, patience: timedelta)
             log.warning("drain_late patience=%s", patience)
             return False
         time.sleep(_LOOK_S)
-    return not drain_orphans(folder, logs).failures  # of a server that died meanwhile
+    return _bring_in_dead(servers, folder, logs)  # of a server that died meanwhile
+
+
+def _bring_in_dead(servers: Servers, folder: Path, logs: Logs) -> bool:
+    """Drain what dead servers left, and forget them, so that nobody waits for them; whether nothing is left."""
+    done = drain_orphans(folder, logs)
+    for error in done.failures:
+        log.error("drain_failed what=%s why=%s", error.what, error.why)
+    for writer in done.ended:
+        servers.forget(writer)
+    return not done.failures

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from perene.app import App
@@ -80,7 +81,7 @@ class Keeper:
             self._rotate_and_drain(now)
         if now - self._orphans_at >= _ORPHANS_EVERY:
             self._orphans_at = now
-            self._settle("orphans", drain_orphans(self._journal.folder, self._logs))
+            self._drain_dead()
         self._tell_losses()
         if now - self._beat_at >= _BEAT_EVERY:
             self._beat()
@@ -100,6 +101,13 @@ class Keeper:
         """Whether a reader waits for what this server answered since its last drain."""
         asked_at = self._app.servers.drain_requested_at()
         return asked_at is not None and (self.drained_at is None or asked_at > self.drained_at)
+
+    def _drain_dead(self) -> None:
+        """Drain what dead servers left, and forget them."""
+        done = drain_orphans(self._journal.folder, self._logs)
+        self._settle("orphans", done)
+        for writer in done.ended:
+            self._do(partial(self._app.servers.forget, writer))
 
     def _rotate_and_drain(self, now: datetime) -> None:
         before, failures = self._rotate(now)
