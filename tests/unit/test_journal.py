@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -355,3 +357,23 @@ def test_a_journal_whose_folder_is_gone_can_be_ended(tmp_path: Path, caplog: pyt
     assert "journal_not_closed writer=w1 rows=2" in caplog.text
     with pytest.raises(sqlite3.ProgrammingError):
         journal._connection.execute("SELECT 1")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+def test_a_new_file_needs_no_rollback_journal(tmp_path: Path) -> None:
+    """A process that is killed while it makes a file leaves nothing that a reader would have to roll back."""
+    libc = ctypes.CDLL(None)
+    watch = libc.inotify_init1(os.O_NONBLOCK)
+    libc.inotify_add_watch(watch, os.fsencode(tmp_path), 0x100)  # IN_CREATE
+    journal = Journal(tmp_path, "w1")
+    journal.write([prediction("a")])
+    journal.rotate()
+    journal.close()
+
+    events, made, at = os.read(watch, 65536), [], 0
+    while at < len(events):
+        size = struct.unpack_from("iIII", events, at)[3]
+        made.append(events[at + 16 : at + 16 + size].rstrip(b"\0").decode())
+        at += 16 + size
+    os.close(watch)
+    assert made == ["w1.lock"] + [f"w1-{n}.db{more}" for n in (1, 2) for more in ("", "-wal", "-shm")]

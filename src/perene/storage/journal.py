@@ -173,6 +173,7 @@ class Journal:
         with _as_storage_error(file.path):
             connection = sqlite3.connect(file.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
             try:
+                connection.execute("PRAGMA journal_mode = MEMORY")  # or a process killed here leaves a rollback journal
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute(f"PRAGMA synchronous = {self._synchronous}")
                 connection.execute("PRAGMA wal_autocheckpoint = 0")  # files are small; it comes when one is closed
