@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from ctypes.util import find_library
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,7 @@ class Postgres:
         self._admin = self.connect()
         self._made: list[str] = []
         self._spare: list[str] = []  # migrated ones without a row
+        self._emptying: dict[str, Any] = {}  # by its name, a connection to each
 
     def connect(self) -> Any:
         """A connection to the server's own database; each statement is kept at once."""
@@ -131,30 +132,38 @@ class Postgres:
 
     def empty(self, url: str) -> None:
         """Delete every row of a migrated database, and let its numbers begin at 1; whoever still uses it is cut off."""
-        from perene.storage import migrations, tables
-
-        names = [table.name for table in reversed(tables.metadata.sorted_tables)]
-        counted = [table.name for table in tables.metadata.sorted_tables if "id" in table.c and table.c.id.identity]
-        self.cut_off(url)
-        with self._connect(url.replace("+psycopg", "")) as connection:
-            for name in ("audit", "release_event"):
-                connection.execute(f"ALTER TABLE {name} DISABLE TRIGGER USER")
-            connection.execute("; ".join(f'DELETE FROM "{name}"' for name in names))
-            connection.execute("; ".join(f"SELECT setval('{name}_id_seq', 1, false)" for name in counted))
-            for name in ("audit", "release_event"):
-                connection.execute(f"ALTER TABLE {name} ENABLE TRIGGER USER")
-            connection.execute(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '{migrations.REVISIONS[-1]}'")
-
-    def cut_off(self, url: str) -> None:
-        """Break every connection to a database, as a server that is started again does."""
-        others = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
-        self._admin.execute(others, [urlsplit(url).path.removeprefix("/")])
+        name = urlsplit(url).path
+        if name not in self._emptying:
+            self._emptying[name] = self._connect(url.replace("+psycopg", ""))
+        self._emptying[name].execute(_emptied())
 
     def close(self) -> None:
         """Drop every database that was made here."""
+        for connection in self._emptying.values():
+            connection.close()
         for name in self._made:
             self._admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         self._admin.close()
+
+
+@cache
+def _emptied() -> str:
+    """The SQL that cuts everybody else off a migrated database and empties it."""
+    from perene.storage import migrations, tables
+
+    known = tables.metadata.sorted_tables
+    kept = ("audit", "release_event")  # only ever added to: a trigger refuses to delete
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    return "; ".join(
+        [
+            f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}",
+            *(f"ALTER TABLE {name} DISABLE TRIGGER USER" for name in kept),
+            *(f'DELETE FROM "{table.name}"' for table in reversed(known)),
+            *(f"SELECT setval('{t.name}_id_seq', 1, false)" for t in known if "id" in t.c and t.c.id.identity),
+            *(f"ALTER TABLE {name} ENABLE TRIGGER USER" for name in kept),
+            f"UPDATE {migrations.VERSION_TABLE} SET version_num = '{migrations.REVISIONS[-1]}'",
+        ]
+    )
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,12 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LOG = Log.EXAMPLES
 
 
+@pytest.fixture
+def dialect() -> str:
+    """Nothing here depends on the database."""
+    return "sqlite"
+
+
 def rows(key: str) -> pl.DataFrame:
     return pl.DataFrame({"key": [key], "day": [date(2026, 1, 1)]})
 

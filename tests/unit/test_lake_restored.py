@@ -22,6 +22,12 @@ LOG = Log.EXAMPLES
 
 
 @pytest.fixture
+def dialect() -> str:
+    """Nothing here depends on the database."""
+    return "sqlite"
+
+
+@pytest.fixture
 def lake(database: Database, tmp_path: Path) -> Lake:
     """A lake of a database that knows the model m."""
     Models(database).register("m", {}, NOW)

@@ -26,6 +26,12 @@ COLUMNS = {"key": pl.String(), "event_at": INSTANT, "day": pl.Date()}
 LOG = Log.TRUTHS
 
 
+@pytest.fixture
+def dialect() -> str:
+    """Nothing here depends on the database."""
+    return "sqlite"
+
+
 def rows(*keys: str, at: datetime | None = NOW, day: date | None = None) -> pl.DataFrame:
     """One row for each key, of one event time, or of one day."""
     on = day or (at.date() if at else None)

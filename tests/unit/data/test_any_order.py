@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -38,6 +39,12 @@ SUBJECTS = st.tuples(st.sampled_from(["s0", "p0", "i0"]), DAYS, PLACES)
 
 Subject = tuple[str, datetime]
 Said = tuple[float, bool | None, datetime]  # miles, label, known at
+
+
+@pytest.fixture
+def dialect() -> str:
+    """Nothing here depends on the database."""
+    return "sqlite"
 
 
 class Project(RuleBasedStateMachine):

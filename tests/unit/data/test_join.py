@@ -13,6 +13,12 @@ NOTHING = {"added": 0, "relabelled": 0, "restated": 0, "gone": 0}
 
 
 @pytest.fixture
+def dialect() -> str:
+    """Nothing here depends on the database."""
+    return "sqlite"
+
+
+@pytest.fixture
 def log(bench):
     """A bench whose model learns from its log, which has a prediction of r0 and of r1 on 20 January."""
     bench.declare(examples="log")

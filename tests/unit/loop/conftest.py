@@ -90,13 +90,14 @@ m = Model("parcels", label=Label("hours", float, **WAIT), train=train, **terms)
 
 
 @pytest.fixture
-def write_project(tmp_path: Path) -> Callable[..., Path]:
+def write_project(tmp_path: Path, new_url: Callable[[], str]) -> Callable[..., Path]:
     """Write a project of one model file (after the usual head) and other files by name; gives its folder."""
+    database = new_url()
 
     def write(body: str = REGRESSION, *, settings: str = "", **files: str) -> Path:
         folder = tmp_path / "project"
         (folder / "models").mkdir(parents=True, exist_ok=True)
-        (folder / "perene.toml").write_text(f'project = "test"\n{settings}')
+        (folder / "perene.toml").write_text(f'project = "test"\ndatabase = "{database}"\n{settings}')
         (folder / "models" / "parcels.py").write_text(HEAD + dedent(body))
         for name, text in files.items():
             (folder / f"{name}.py").write_text(dedent(text))

@@ -29,6 +29,12 @@ FIT = {
 }
 
 
+@pytest.fixture
+def dialect() -> str:
+    """Nothing here depends on the database."""
+    return "sqlite"
+
+
 def reopened(app: App, folder: Path, old: str, new: str) -> App:
     """The project once more, at another place (modules are loaded once), with a changed model file."""
     shutil.copytree(app.project.folder, folder)

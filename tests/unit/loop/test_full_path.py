@@ -20,6 +20,12 @@ m = Model("parcels", label=Label("hours", float, **WAIT), train=train,
 """
 
 
+@pytest.fixture
+def dialect() -> str:
+    """Nothing here depends on the database."""
+    return "sqlite"
+
+
 def noisy(days: np.ndarray, shift: float):
     """As good as can be, but on each day off by another amount; the features do not say the day, so rows count it."""
 

@@ -82,6 +82,7 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)  # what predicts does not depend on the database
 @pytest.mark.parametrize("case", CASES)
 def test_whatever_predicts_can_be_a_version(open_app, needs, case) -> None:
     """scikit-learn, LightGBM and plain objects are trained, kept, opened again, and answer."""

@@ -18,6 +18,12 @@ m = Model("parcels", label=Label("hours", float, **WAIT), train=train, **terms)
 """
 
 
+@pytest.fixture
+def dialect() -> str:
+    """Nothing here depends on the database."""
+    return "sqlite"
+
+
 def good(x: pl.DataFrame) -> np.ndarray:
     """What the parcels take on average."""
     return x["kilograms"].to_numpy() + 0.5

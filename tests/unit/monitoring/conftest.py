@@ -37,6 +37,12 @@ from perene.storage.lake import Lake
 BEGIN = datetime(2013, 3, 1, tzinfo=UTC)
 
 
+@pytest.fixture
+def dialect() -> str:
+    """Nothing here depends on the database."""
+    return "sqlite"
+
+
 class Trip(Row):
     """A trip that is due to begin."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from deltalake import DeltaTable
 
 from perene.errors import StorageError
@@ -9,6 +10,12 @@ from perene.pipelines.drain import drain
 from perene.storage.lake import Lake
 
 DRAINS = 70
+
+
+@pytest.fixture
+def dialect() -> str:
+    """Nothing here depends on the database."""
+    return "sqlite"
 
 
 def test_a_log_of_many_drains_is_tidied_and_holds_every_line(bench, journal, a_line) -> None:

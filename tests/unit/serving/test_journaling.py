@@ -34,6 +34,12 @@ IDS = ["prediction_id", "request_id"]
 bench_is_shared = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.fixture
+def dialect() -> str:
+    """Nothing here depends on the database."""
+    return "sqlite"
+
+
 def written(bench, name: str) -> list[AnsweredRow]:
     """What the journals hold of a model."""
     return [answered_row(entry.body) for entry in read_open(bench.journals).entries(name, "prediction")]

@@ -14,6 +14,12 @@ from perene.storage.envelope import conform, predictions_columns
 ALL = ["plain", "steps", "words", "whole", "binary", "chances", "classes", "sharp", "best", "featured"]
 
 
+@pytest.fixture
+def dialect() -> str:
+    """Nothing here depends on the database."""
+    return "sqlite"
+
+
 def rows_of(bench, name: str, a_row, count: int = 3) -> pl.DataFrame:
     return bench.models[name].schema.parse_json([a_row(n) for n in range(count)])
 
