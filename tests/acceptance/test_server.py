@@ -193,6 +193,14 @@ def test_a_prediction_that_was_never_made_is_404(client) -> None:
     assert client.ask("GET", f"/v1/models/{MODEL}/predictions/nobody")[0] == 404
 
 
+def test_an_id_has_no_nul(client, a_row) -> None:
+    """An id that not every database can keep is refused where it comes in."""
+    status, problem = client.predict([a_row(12, prediction_id="order\0twelve")])
+
+    assert status == 422
+    assert problem["code"] == "bad-rows"
+
+
 def test_ground_truth_is_taken_by_id_and_by_key(client, a_row) -> None:
     """A truth names a prediction, or a key and a time; null takes one back."""
     made = client.predict([a_row(14)])[1]["predictions"][0]["prediction_id"]

@@ -211,6 +211,19 @@ def test_a_naive_instant_is_refused(database: Database) -> None:
         connection.execute(tables.model.insert().values(name="a", created_at=datetime(2026, 1, 1), declaration={}))  # noqa: DTZ001
 
 
+def test_any_text_can_be_kept(database: Database) -> None:
+    """What an error says may hold anything: NUL and half characters become marks, and stay as they are in JSON."""
+    odd = "a\0b\ud800c"
+    with database.write() as connection:
+        told = {"at": NOW, "actor": odd, "verb": "v", "object": "o", "why": odd, "after": {"why": odd}}
+        connection.execute(tables.audit.insert().values(**told))
+
+    with database.read() as connection:
+        line = connection.execute(sa.select(tables.audit)).one()
+    assert (line.actor, line.why) == ("a\ufffdb?c", "a\ufffdb?c")
+    assert line.after == {"why": odd}
+
+
 def test_a_locked_database(database: Database, beside: Callable[..., Database]) -> None:
     """A write that waits longer than its patience says that another holds the database."""
     with database.write() as connection:

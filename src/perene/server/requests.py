@@ -90,7 +90,7 @@ def take_ids(rows: list[Any]) -> list[str | None] | None:
     for position, given in enumerate(ids):
         if given is None:
             continue
-        if not isinstance(given, str) or not 0 < len(given) <= _MAX_ID:
+        if not isinstance(given, str) or not 0 < len(given) <= _MAX_ID or "\0" in given:  # PostgreSQL keeps no NUL
             bad.append(BadField(row=position, field="prediction_id", what=f"a text of 1 to {_MAX_ID} characters"))
         elif given in seen:
             bad.append(BadField(row=position, field="prediction_id", what=f"{given!r} stands twice in this request"))
