@@ -104,7 +104,8 @@ class Server:
 
 def main() -> None:
     """Serve until stdin ends."""
-    folder = Path(tempfile.mkdtemp(prefix="perene-pg-"))
+    is_long = len(tempfile.gettempdir()) > 70  # the path of a socket has 107 bytes at most
+    folder = Path(tempfile.mkdtemp(prefix="perene-pg-", dir="/tmp" if is_long else None))
     server = Server(folder)
     try:
         server.make()
