@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from perene.statistics.comparisons import compare, compare_rows, compare_whole
+from perene.statistics.comparisons import compare, compare_rows, compare_whole, p_worse
 from perene.statistics.scores import auc
 
 START = np.datetime64("2026-03-01")
@@ -233,3 +233,32 @@ def test_rows_share_the_doubt_of_their_day():
     found = compare_rows(np.repeat(day, 50), np.repeat(candidate, 50), np.repeat(champion, 50))
 
     assert found.half_width == pytest.approx(once.half_width)
+
+
+def test_keys_widen_a_metric_of_all_rows_as_they_widen_a_mean():
+    """Up to 50 keys, each left out in turn: of a mean, over keys of equal size, that is its own error."""
+    rng = np.random.default_rng(4)
+    key, day = np.tile(np.arange(40), 14), START + np.repeat(np.arange(14), 40)
+    candidate, champion = 0.5 + rng.normal(0, 0.3, 40)[key], np.full(560, 0.5)
+
+    whole = compare_whole(
+        day, lambda rows: float(candidate[rows].mean()), lambda rows: float(champion[rows].mean()), key=key
+    )
+
+    own = compare_rows(day, candidate, champion, key=key)
+    assert (whole.keys, own.keys) == (40, 40)
+    assert float(whole.se_key) == pytest.approx(float(own.se_key))
+    assert float(whole.half_width) == pytest.approx(float(own.half_width))
+    assert float(own.half_width) > float(compare_rows(day, candidate, champion).half_width)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_p_value_is_below_alpha_where_the_lower_bound_is_above_0(seed):
+    """The test for harm and the interval are one: over days, over cosines and over keys."""
+    rng = np.random.default_rng(seed)
+    key, day = np.tile(np.arange(20), 14), START + np.repeat(np.arange(14), 20)
+    gap = 0.05 + rng.normal(0, 0.02 * (seed % 5), 14).repeat(20) + rng.normal(0, 0.04 * (seed % 3), 20)[key]
+
+    found = compare_rows(day, 0.5 + gap, np.full(280, 0.5), key=key)
+
+    assert (float(p_worse(found)) < found.alpha) == (float(found.lower) > 0)

@@ -29,6 +29,12 @@ def known():
 """
 
 
+@pytest.fixture
+def dialect() -> str:
+    """Nothing here depends on the database."""
+    return "sqlite"
+
+
 def good(x: pl.DataFrame) -> np.ndarray:
     """What the parcels take on average."""
     return x["kilograms"].to_numpy() + 0.5
@@ -224,3 +230,114 @@ def test_an_anchor_whose_bundle_is_gone_refuses_until_a_person_decides(open_app)
     assert "the anchor v1 cannot be loaded" in refused.reason
     assert passed.decision is Decision.PASS
     assert ledger.anchor("parcels") == 3
+
+
+def test_the_cycle_asks_the_anchor(open_app) -> None:
+    """A candidate of a real run stands against the anchor where the live version is not it."""
+    app = open_app()
+    for _ in range(3):
+        app.train("parcels", actor="test")  # twins: the first stays the anchor
+
+    newest = app.evaluations.list("parcels", limit=1)[0]
+
+    assert newest.champion == 2
+    assert "anchor v1" in {check.name for check in newest.verdict.checks}
+
+
+# ── what the verdict says of its checks ──────────────────────────────────────────────────────────────────────────────
+
+
+def uneven(x: pl.DataFrame) -> np.ndarray:
+    """As good on the whole as what is good, but nobody can be sure."""
+    return good(x) + 0.1 * np.sin(1e4 * x["kilograms"].to_numpy())
+
+
+TIGHT = PLAIN.replace('"5%"', "0.008")
+
+
+def test_a_deadline_that_helps_against_the_anchor_is_told(bench) -> None:
+    """What passes against the champion by itself, but against the anchor only past the deadline, is so released."""
+    b = bench(TIGHT)
+    contest = b.contest(b.predictor(uneven, 3), b.predictor(lambda x: good(x) + 0.5, 2), anchor=b.predictor(good, 1))
+
+    fresh = b.judge(contest).verdict
+    stale = b.judge(contest, later=timedelta(days=60)).verdict
+
+    assert [check.decision for check in fresh.checks[:2]] == [Decision.PASS, Decision.INCONCLUSIVE]
+    assert (fresh.decision, fresh.days_needed is not None) == (Decision.INCONCLUSIVE, True)
+    assert (stale.decision, stale.released_on_deadline) == (Decision.PASS, True)
+
+
+def test_days_decide_only_where_days_are_wanting(bench) -> None:
+    """No number of days is told where it is not the interval that keeps a candidate back."""
+    b = bench(TIGHT + GOLDEN.format(demands='"most": [0.1, 0.1]'))
+
+    verdict = b.judge(b.contest(b.predictor(uneven, 2), b.predictor(good, 1))).verdict
+
+    assert verdict.checks[0].decision is Decision.INCONCLUSIVE
+    assert verdict.decision is Decision.REFUSED
+    assert verdict.days_needed is None
+
+
+def test_slices_of_a_first_model_are_shown(bench) -> None:
+    """A first model stands against a constant, which may be better for a few: that is shown, and refuses nothing."""
+    b = bench(PLAIN)
+
+    evaluation = b.judge(b.contest(b.predictor(good)))
+
+    assert set(evaluation.slices) == {"zone"}
+    assert {check.name for check in evaluation.verdict.checks} == {"baseline"}
+
+
+OFTEN = """
+def often(since, until):
+    rows = parcels(since, until)
+    return pl.concat([rows.with_columns(number=pl.col("number") * 4 + i) for i in range(4)])
+
+terms |= dict(source=often)
+"""
+WHOLE = (
+    OFTEN
+    + MODEL.format(label="late", kind="bool", more='gate=gate(metric="spread", margin=0.5), ')
+    + """
+@m.metric(whole=True, better="higher")
+def spread(y, p):
+    return float(p[y == 1].mean() - p[y == 0].mean()) if len(y) > {least} else float("nan")
+
+@m.slice
+def weight(rows):
+    return (rows["grams"] < {grams}).replace_strict({{True: "light", False: "heavy"}}, return_dtype=pl.String)
+"""
+)
+
+
+def chance(x: pl.DataFrame) -> np.ndarray:
+    """How likely it is late."""
+    return np.clip(x["kilograms"].to_numpy() / 2, 0.01, 0.99)
+
+
+def test_a_group_with_few_of_a_class_is_shown_not_judged(bench) -> None:
+    """A metric of all rows needs 30 rows of the rarer class in a group, as on the whole."""
+    b = bench(WHOLE.format(least=0, grams=320))
+    rows = b.app.datasets.read(b.model, b.dataset, part="test").filter(pl.col("grams") < 320)
+
+    evaluation = b.judge(b.contest(b.predictor(chance, 2), b.predictor(chance, 1)))
+
+    parts = evaluation.slices["weight"]
+    assert isinstance(parts, dict)
+    assert rows["label"].sum() < 30
+    assert parts["light"]["rows"] >= 200
+    assert parts["light"]["p"] is None
+    assert parts["heavy"]["p"] is not None
+    assert evaluation.verdict.decision is Decision.PASS
+
+
+def test_a_group_without_a_number_refuses(bench) -> None:
+    """Where the metric has no number for a group that is large enough, no harm is not shown."""
+    b = bench(WHOLE.format(least=1_000, grams=700))
+
+    verdict = b.judge(b.contest(b.predictor(chance, 2), b.predictor(chance, 1))).verdict
+
+    assert verdict.checks[0].decision is Decision.PASS
+    assert verdict.decision is Decision.REFUSED
+    assert "the difference on weight=light is not a number" in verdict.reason
