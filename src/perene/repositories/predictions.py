@@ -49,9 +49,7 @@ class Predictions:
         """One row per prediction id, of events of [since, until), or of these days; of appends up to ``upto``."""
         columns = predictions_columns(model)
         return _once(
-            self.lake.scan(
-                model.name, Log.PREDICTIONS, columns=columns, since=since, until=until, days=days, upto=upto
-            )
+            self.lake.scan(model.name, Log.PREDICTIONS, columns=columns, since=since, until=until, days=days, upto=upto)
         )
 
     def get(self, model: Model | str | None, prediction_id: str) -> dict[str, object] | None:
