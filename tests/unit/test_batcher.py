@@ -12,16 +12,18 @@ from perene.server.batcher import BATCH_ROWS, Batcher
 
 
 class Doubler:
-    """Doubles numbers; refuses negative ones; notes the batches that it got; waits at ``gate`` when that is cleared."""
+    """Doubles numbers; refuses negative ones; notes its batches and their threads; waits at ``gate`` when cleared."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
+        self.threads: list[threading.Thread] = []
         self.gate = threading.Event()
         self.gate.set()
         self.busy = threading.Event()
 
     def __call__(self, requests, deliver) -> None:
         self.batches.append(list(requests))
+        self.threads.append(threading.current_thread())
         self.busy.set()
         self.gate.wait(10)
         if any(r < 0 for r in requests):
@@ -137,3 +139,77 @@ def test_a_request_that_exits_ends_no_more_than_itself(batcher: Batcher) -> None
     assert isinstance(failed, ServingError)
     assert failed.why == "SystemExit: 1"
     assert answer == 8
+
+
+def test_light_requests_are_computed_where_they_came_in(batcher: Batcher, doubler: Doubler) -> None:
+    """Those of one moment are one batch, and no other thread has to take them over."""
+
+    async def scenario() -> list[int]:
+        return await asyncio.gather(*(batcher.submit(i, 1, is_light=True) for i in range(3)))
+
+    assert asyncio.run(scenario()) == [0, 2, 4]
+    assert (doubler.batches, doubler.threads) == ([[0, 1, 2]], [threading.current_thread()])
+
+
+def test_a_heavy_request_takes_the_light_ones_beside_it_along(batcher: Batcher, doubler: Doubler) -> None:
+    """What is heavy never holds up the event loop, and a batch is not torn apart for it."""
+
+    async def scenario() -> list[int]:
+        return await asyncio.gather(batcher.submit(1, 1, is_light=True), batcher.submit(2, 1))
+
+    assert asyncio.run(scenario()) == [2, 4]
+    assert doubler.batches == [[1, 2]]
+    assert threading.current_thread() not in doubler.threads
+
+
+def test_light_requests_wait_behind_heavy_ones(batcher: Batcher, doubler: Doubler) -> None:
+    """While the thread is busy, the event loop goes on: one batch is computed at a time."""
+
+    async def scenario() -> list[int]:
+        first = await busy(batcher, doubler)
+        light = batcher.submit(1, 1, is_light=True)
+        done, _ = await asyncio.wait([light], timeout=0.05)
+        assert not done
+        doubler.gate.set()
+        return await asyncio.gather(first, light)
+
+    assert asyncio.run(scenario()) == [0, 2]
+    assert doubler.threads[1] is doubler.threads[0]
+
+
+def test_requests_of_adjoining_turns_are_one_batch(batcher: Batcher, doubler: Doubler) -> None:
+    """While each turn of the event loop brings more, the batch grows; a turn without ends it."""
+
+    async def scenario() -> list[int]:
+        asked = []
+        for i in range(4):
+            asked.append(batcher.submit(i, 1, is_light=True))
+            await asyncio.sleep(0)
+        return await asyncio.gather(*asked)
+
+    assert asyncio.run(scenario()) == [0, 2, 4, 6]
+    assert doubler.batches == [[0, 1, 2, 3]]
+
+
+def test_a_light_request_that_fails_fails_alone(batcher: Batcher, doubler: Doubler) -> None:
+    """As in the thread: the others of its batch get their answers."""
+
+    async def scenario() -> list[int | BaseException]:
+        asked = [batcher.submit(i, 1, is_light=True) for i in (1, -2, 3)]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    first, failed, last = asyncio.run(scenario())
+
+    assert (first, last) == (2, 6)
+    assert isinstance(failed, ValueError)
+
+
+def test_close_answers_what_has_just_arrived(batcher: Batcher, doubler: Doubler) -> None:
+    """A request that no batch was made of yet is answered too, though the thread has ended."""
+
+    async def scenario() -> int:
+        asked = batcher.submit(1, 1)
+        batcher.close()
+        return await asyncio.wait_for(asked, 10)
+
+    assert asyncio.run(scenario()) == 2

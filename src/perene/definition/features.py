@@ -25,5 +25,5 @@ def evaluable(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
     """
     columns = [rows.get_column(name) for name in model.schema.polars]
     if rows.height == 1:
-        columns = [pl.concat([column, column]) for column in columns]
+        columns = [column.new_from_index(0, 2) for column in columns]
     return pl.DataFrame([column if column.n_chunks() == 1 else column.rechunk() for column in columns])

@@ -126,9 +126,7 @@ class RowSchema:
             rows = validator.validate_python(list(items))
         except ValidationError as error:
             raise self._refused(error, items) from None
-        return pl.DataFrame(
-            [pl.Series(name, [row[name] for row in rows], dtype=dtype) for name, dtype in self.polars.items()]
-        )
+        return pl.DataFrame(rows, schema=self.polars)
 
     def _refused(self, error: ValidationError, items: Sequence[object]) -> BadRows:
         bad = bad_fields(error, self.fields, items)

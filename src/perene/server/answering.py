@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -14,7 +15,7 @@ from perene.errors import PereneError, ServingError, StorageError
 from perene.pipelines.journaling import AnsweredRow, AnswerValue, instant, records_of, row_digest
 from perene.pipelines.predictor import Output, Predictor
 from perene.pipelines.serving import features_of_rows, logged_fields, refuse_no_numbers, steps_of_rows, values
-from perene.records.identity import new_id, new_ids
+from perene.records.identity import new_ids
 from perene.server.batcher import Batcher
 from perene.server.given import Given, GivenIds
 from perene.server.losses import Losses
@@ -22,6 +23,7 @@ from perene.storage.envelope import keys
 from perene.storage.journal import Entry, Journal
 
 QUEUE_ROWS = 20_000
+_LIGHT_ROWS, _LIGHT_S = 64, 0.005  # up to these, another thread costs more than it gives
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -54,8 +56,18 @@ class Answering:
         self.predictor: Predictor | None = None
         self._desk = desk
         self._logged = logged_fields(model)
+        self._waits_for_disk = desk.durability == "fsync"
         self._all_logged = len(self._logged) == len(model.schema.fields)
         self.batcher = Batcher[PredictRequest, bytes](model.name, self._work, limit_rows=QUEUE_ROWS)
+
+    def submit(self, rows: list[object], ids: list[str | None] | None) -> asyncio.Future[bytes]:
+        """Queue a request; see ``PredictRequest``. Raises ServingError where nothing is live, or too many wait."""
+        predictor = self.predictor
+        if predictor is None:
+            raise no_live_version(self.model.name)
+        is_small = len(rows) <= _LIGHT_ROWS and predictor.batch_s <= _LIGHT_S
+        is_light = is_small and ids is None and not self._waits_for_disk  # given ids are looked up in the lake
+        return self.batcher.submit(PredictRequest(rows, ids), len(rows), is_light=is_light)
 
     def _work(self, requests: Sequence[PredictRequest], deliver: Callable[[Sequence[bytes]], None]) -> None:
         predictor = self.predictor
@@ -108,7 +120,7 @@ class _Batch:
         self._recorded_at = desk.machine()
         self._rows = model.schema.parse_json([row for request in requests for row in request.rows])
         self._records = records_of(self._rows)
-        self._request_ids = [new_id(self._recorded_at) for _ in requests]
+        self._request_ids = new_ids(self._recorded_at, len(requests))
         self._ids = new_ids(self._recorded_at, len(self._records))
         self._given: dict[int, Given] = self._place_given(desk.given)
         self._new = [i for i in range(len(self._records)) if i not in self._given or self._given[i].logged is None]

@@ -1,4 +1,8 @@
-"""Micro-batches: whatever waited while the last one computed. There is no timer, so a lone request never waits."""
+"""Micro-batches: whatever comes in adjoining turns of the event loop, and waits while the last batch is computed.
+
+There is no timer, so a lone request never waits. Light requests are computed in the event loop's own thread: for those
+that take less than a handover between threads costs, which is milliseconds where both want the interpreter.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from perene.errors import ServingError
 
@@ -18,17 +22,22 @@ Deliver = Callable[[Sequence[Answer]], None]
 Work = Callable[[Sequence[Request], Deliver[Answer]], None]
 
 BATCH_ROWS = 2048
+_ENOUGH = 64  # requests: more at once are hardly cheaper
 
 
 @dataclass(slots=True)
 class _Waiting(Generic[Request, Answer]):
     request: Request
     rows: int
+    is_light: bool
     answer: asyncio.Future[Answer]
 
 
+_HandOver = Callable[[Sequence[_Waiting[Any, Any]], Sequence[object]], None]
+
+
 class Batcher(Generic[Request, Answer]):
-    """One worker thread that answers batches of requests.
+    """Answers batches of requests: light ones where they came in, unless others wait; the rest in one worker thread.
 
     ``work(requests, deliver)`` calls ``deliver`` once, with one answer per request. When it raises before that, each
     request of the batch is run again alone, so that only those that fail by themselves get the error.
@@ -37,25 +46,30 @@ class Batcher(Generic[Request, Answer]):
     def __init__(self, name: str, work: Work[Request, Answer], *, limit_rows: int) -> None:
         self._work = work
         self._limit = limit_rows
-        self._waiting: deque[_Waiting[Request, Answer]] = deque()
-        self._waiting_rows = 0
+        self._arrived: list[_Waiting[Request, Answer]] = []
+        self._seen = 0  # how many had arrived a turn of the event loop ago
+        self._waiting: deque[_Waiting[Request, Answer]] = deque()  # for the thread
+        self._rows = 0  # of both
+        self._is_idle = True  # the thread
         self._closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"perene-{name}", daemon=True)
         self._thread.start()
 
-    def submit(self, request: Request, rows: int) -> asyncio.Future[Answer]:
+    def submit(self, request: Request, rows: int, *, is_light: bool = False) -> asyncio.Future[Answer]:
         """Queue a request of so many rows. Raises ServingError when the queue is full or the server stops."""
-        waiting = _Waiting[Request, Answer](request, rows, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting: _Waiting[Request, Answer] = _Waiting(request, rows, is_light, loop.create_future())
         with self._changed:
             if self._closing:
                 raise ServingError("the server is stopping", code="stopping", mend="send the request again")
-            if self._waiting_rows and self._waiting_rows + rows > self._limit:
-                why = f"{self._waiting_rows} rows wait already; the limit is {self._limit}"
+            if self._rows and self._rows + rows > self._limit:
+                why = f"{self._rows} rows wait already; the limit is {self._limit}"
                 raise ServingError("too many requests wait", why=why, code="queue-full", mend="wait a second")
-            self._waiting.append(waiting)
-            self._waiting_rows += rows
-            self._changed.notify()
+            self._rows += rows
+        if not self._arrived:
+            loop.call_soon(self._end_turn)
+        self._arrived.append(waiting)
         return waiting.answer
 
     def close(self, timeout_s: float = 30.0) -> None:
@@ -65,30 +79,48 @@ class Batcher(Generic[Request, Answer]):
             self._changed.notify()
         self._thread.join(timeout_s)
 
+    def _end_turn(self) -> None:
+        """Compute here what has arrived, or leave it to the thread. While each turn brings more, wait for the next."""
+        if self._seen < len(self._arrived) < _ENOUGH:
+            self._seen = len(self._arrived)
+            asyncio.get_running_loop().call_soon(self._end_turn)
+            return
+        arrived, self._arrived, self._seen = self._arrived, [], 0
+        with self._changed:
+            is_free = self._is_idle and not self._waiting and all(waiting.is_light for waiting in arrived)
+            if not is_free and not self._closing:
+                self._waiting.extend(arrived)
+                self._changed.notify()
+                return
+        queue = deque(arrived)
+        while queue:
+            batch = _cut(queue)
+            with self._changed:
+                self._rows -= sum(waiting.rows for waiting in batch)
+            self._answer(batch, _resolve)
+
     def _run(self) -> None:
         while batch := self._take():
-            self._answer(batch)
+            self._answer(batch, _hand_over)
 
     def _take(self) -> list[_Waiting[Request, Answer]]:
-        """Everything that waits, up to a batch's size; at least one request. Nothing only when the batcher ends."""
+        """What waits, up to a batch's size; at least one request. Nothing only when the batcher ends."""
         with self._changed:
+            self._is_idle = True
             while not self._waiting and not self._closing:
                 self._changed.wait()
-            batch: list[_Waiting[Request, Answer]] = []
-            rows = 0
-            while self._waiting and (not batch or rows + self._waiting[0].rows <= BATCH_ROWS):
-                batch.append(self._waiting.popleft())
-                rows += batch[-1].rows
-            self._waiting_rows -= rows
+            self._is_idle = False
+            batch = _cut(self._waiting)
+            self._rows -= sum(waiting.rows for waiting in batch)
         return batch
 
-    def _answer(self, batch: list[_Waiting[Request, Answer]]) -> None:
+    def _answer(self, batch: list[_Waiting[Request, Answer]], hand_over: _HandOver) -> None:
         delivered = False
 
         def deliver(answers: Sequence[Answer]) -> None:
             nonlocal delivered
             delivered = True
-            _hand_over(batch, answers)
+            hand_over(batch, answers)
 
         try:
             self._work([w.request for w in batch], deliver)
@@ -96,10 +128,20 @@ class Batcher(Generic[Request, Answer]):
             if delivered:
                 return
             if len(batch) == 1:
-                _hand_over(batch, [error if isinstance(error, Exception) else _as_ours(error)])
+                hand_over(batch, [error if isinstance(error, Exception) else _as_ours(error)])
                 return
             for waiting in batch:
-                self._answer([waiting])
+                self._answer([waiting], hand_over)
+
+
+def _cut(waiting: deque[_Waiting[Request, Answer]]) -> list[_Waiting[Request, Answer]]:
+    """Take the next batch: as many as fit, and the first in any case; nothing of nothing."""
+    batch: list[_Waiting[Request, Answer]] = []
+    rows = 0
+    while waiting and (not batch or rows + waiting[0].rows <= BATCH_ROWS):
+        batch.append(waiting.popleft())
+        rows += batch[-1].rows
+    return batch
 
 
 def _as_ours(error: BaseException) -> ServingError:
@@ -108,14 +150,14 @@ def _as_ours(error: BaseException) -> ServingError:
     return ServingError("the model's code failed on these rows", why=why, mend="see its features and post steps")
 
 
-def _hand_over(batch: Sequence[_Waiting[Request, Answer]], answers: Sequence[Answer | Exception]) -> None:
-    """Give the answers to the event loops in which the requests wait."""
+def _hand_over(batch: Sequence[_Waiting[Any, Any]], answers: Sequence[object]) -> None:
+    """Give the answers to the event loop in which the requests wait, from another thread."""
     loop = batch[0].answer.get_loop()
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
         loop.call_soon_threadsafe(_resolve, batch, answers)
 
 
-def _resolve(batch: Sequence[_Waiting[Request, Answer]], answers: Sequence[Answer | Exception]) -> None:
+def _resolve(batch: Sequence[_Waiting[Any, Any]], answers: Sequence[object]) -> None:
     for waiting, answer in zip(batch, answers, strict=True):
         if waiting.answer.done():
             continue  # the caller went away

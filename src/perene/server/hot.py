@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perene.errors import NotFound
-from perene.server.answering import Answering, PredictRequest, no_live_version
+from perene.server.answering import Answering
 from perene.server.problems import RequestError, problem
 from perene.server.requests import check_host, check_json, read_body, read_rows, take_ids
 
@@ -54,10 +54,8 @@ class HotRoute:
         answering = self._models.get(name)
         if answering is None:
             raise unknown_model(name, self._models)
-        if answering.predictor is None:
-            raise no_live_version(name)
         rows = read_rows(await read_body(scope["headers"], receive))
-        return await answering.batcher.submit(PredictRequest(rows, take_ids(rows)), len(rows))
+        return await answering.submit(rows, take_ids(rows))
 
 
 def unknown_model(name: str, models: Mapping[str, object]) -> NotFound:

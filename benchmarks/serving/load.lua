@@ -1,0 +1,25 @@
+-- Every request has a row of its own: one line of the file per request. At the end, the figures as one line of JSON.
+-- wrk -t1 … -s load.lua URL -- FILE PATH
+
+local requests, sent = {}, 0
+
+function init(arguments)
+  local headers = { ["Content-Type"] = "application/json" }
+  for body in io.lines(arguments[1]) do
+    requests[#requests + 1] = wrk.format("POST", nil, headers, body)
+  end
+end
+
+function request()
+  sent = sent + 1
+  return requests[(sent - 1) % #requests + 1]
+end
+
+function done(summary, latency, _)
+  local errors = summary.errors
+  print(string.format(
+    '{"requests": %d, "seconds": %f, "p50_ms": %f, "p99_ms": %f, "failed": %d}',
+    summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
+    errors.connect + errors.read + errors.write + errors.status + errors.timeout
+  ))
+end
