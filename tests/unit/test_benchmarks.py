@@ -58,3 +58,10 @@ def test_starts_are_measured() -> None:
         "python -c pass", "import perene", "perene --help", "perene version", "perene status",
         "perene serve, first answer",
     ]  # fmt: skip
+
+
+def test_features_are_equal_to_the_last_bit() -> None:
+    """The benchmark of features finds no row whose features depend on the rows beside it."""
+    table = printed("features", "--rows", "3000")
+
+    assert "other features than in one frame of all: 0 in frames of 1, 0 in frames of 64" in table
