@@ -39,8 +39,13 @@ def recent_flights() -> pl.DataFrame:
 
 
 def rows_of(app: App) -> pl.DataFrame:
-    """Every flight of the year as a row of the model, by departure, as a server is asked for them."""
-    return recent_flights().select(list(app.model(MODEL).schema.polars))
+    """Every flight of the year as a row of the model, as a server is asked for them: they leave today or tomorrow, at
+    their times of day. (The log has a part for each day of events: rows of a whole year at once are no traffic.)"""
+    rows = recent_flights().select(list(app.model(MODEL).schema.polars))
+    at, today = pl.col("sched_dep"), datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return rows.with_columns(
+        sched_dep=pl.lit(today) + pl.duration(days=at.dt.ordinal_day() % 2) + (at - at.dt.truncate("1d"))
+    )
 
 
 def bodies_of(rows: pl.DataFrame) -> list[bytes]:
