@@ -15,6 +15,8 @@ from perene.server.answering import Answering
 
 log = logging.getLogger("perene.server")
 
+_GC_EVERY = 50_000  # new objects: a batch makes thousands, and few of them outlive it
+
 LOOK_EVERY_S = 0.5
 _TRY_AGAIN = timedelta(seconds=30)
 
@@ -123,3 +125,4 @@ def _freeze() -> None:
     gc.unfreeze()  # so that a version that was exchanged can go
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_GC_EVERY)
