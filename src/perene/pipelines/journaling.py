@@ -45,6 +45,11 @@ class AnsweredRow(msgspec.Struct, frozen=True, array_like=True):
     key: str = ""
     row_digest: str = ""
     features: str | None = None  # a JSON object
+    role: str = "champion"
+    mode: str = "online"
+    group: str = ""  # of rows that are ranked together
+    rank: int | None = None  # 1 is the first; None of what is not ranked, or was removed
+    removed: str | None = None  # why a post step took it out
 
     def entry(self, model: str) -> Entry:
         """Its line in the journal."""
@@ -103,6 +108,11 @@ def envelope_of(model: Model, lines: Sequence[AnsweredRow]) -> pl.DataFrame:
             steps=[line.steps for line in lines],
             final=[line.final for line in lines],
             features=features if any(features) else None,
+            role=[line.role for line in lines],
+            mode=[line.mode for line in lines],
+            group=[line.group or None for line in lines],
+            rank=[line.rank for line in lines],
+            removed=[line.removed for line in lines],
         ),
     )
 

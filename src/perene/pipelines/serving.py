@@ -43,7 +43,11 @@ class Answered:
     steps: Sequence[Sequence[object]]  # one list per row
     final: Sequence[object]
     features: Sequence[str | None] | None = None
-    mode: str = "online"
+    role: str | Sequence[str] = "champion"
+    mode: str | Sequence[str] = "online"
+    group: Sequence[str | None] | None = None
+    rank: Sequence[int | None] | None = None
+    removed: Sequence[str | None] | None = None
 
 
 def build_envelope(model: Model, answered: Answered) -> pl.DataFrame:
@@ -51,16 +55,15 @@ def build_envelope(model: Model, answered: Answered) -> pl.DataFrame:
     types = predictions_columns(model)
     height = len(answered.prediction_id)
     logged = answered.rows.select(logged_fields(model))
-    nothing = pl.Series([None] * height)
     columns = {
         "prediction_id": pl.Series(answered.prediction_id, dtype=pl.String),
         "request_id": pl.Series(answered.request_id, dtype=pl.String),
-        "group": nothing.cast(pl.String),
+        "group": _column(answered.group, types["group"], height),
         "position": pl.Series(answered.position, dtype=pl.Int32),
-        "propensity": nothing.cast(pl.Float64),
-        "exposed": nothing.cast(pl.Boolean),
-        "role": pl.Series(["champion"] * height, dtype=pl.String),
-        "mode": pl.Series([answered.mode] * height, dtype=pl.String),
+        "propensity": _column(None, types["propensity"], height),
+        "exposed": _column(None, types["exposed"], height),
+        "role": _column(answered.role, types["role"], height),
+        "mode": _column(answered.mode, types["mode"], height),
         "model_version": pl.Series(answered.model_version, dtype=pl.Int64),
         "recipe": pl.Series(answered.recipe, dtype=pl.String),
         "key": answered.key,
@@ -71,6 +74,8 @@ def build_envelope(model: Model, answered: Answered) -> pl.DataFrame:
         "raw": _numbers(answered.raw, types["raw"]),
         "steps": _numbers(answered.steps, types["steps"]),
         "final": pl.Series(answered.final, dtype=types["final"]),
+        "rank": _column(answered.rank, types["rank"], height),
+        "removed": _column(answered.removed, types["removed"], height),
         "day": answered.event_at.dt.date(),
     }
     if answered.features is not None:
@@ -171,6 +176,13 @@ def refuse_no_numbers(model: str, final: Sequence[object]) -> None:
     if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
         mend = "see what it gives for nulls; a post step can put a number in its place"
         raise ServingError(f"{model} gave a prediction that is no number", mend=mend, code="no-number")
+
+
+def _column(cells: str | Sequence[object] | None, dtype: pl.DataType, height: int) -> pl.Series:
+    """A value per row: those given, or the one of all."""
+    if cells is None or isinstance(cells, str):
+        return pl.Series([cells], dtype=dtype).new_from_index(0, height)
+    return pl.Series(cells, dtype=dtype)
 
 
 def _times(value: Times, height: int) -> pl.Series:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -24,15 +24,20 @@ from perene.storage.journal import Entry, Journal
 
 QUEUE_ROWS = 20_000
 _LIGHT_ROWS, _LIGHT_S = 64, 0.005  # up to these, another thread costs more than it gives
-_ENCODER = msgspec.json.Encoder()
+Render = Callable[[Mapping[str, object]], bytes]
+native: Render = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
 class PredictRequest:
-    """The rows of one request as they came, and the prediction ids that the caller gave (None when it gave none)."""
+    """The rows of one request as they came, and the prediction ids that the caller gave (None when it gave none).
+
+    ``render`` writes the answer (model, model_version, request_id, predictions) in the caller's protocol.
+    """
 
     rows: list[object]
     ids: list[str | None] | None
+    render: Render = native
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +65,16 @@ class Answering:
         self._all_logged = len(self._logged) == len(model.schema.fields)
         self.batcher = Batcher[PredictRequest, bytes](model.name, self._work, limit_rows=QUEUE_ROWS)
 
-    def submit(self, rows: list[object], ids: list[str | None] | None) -> asyncio.Future[bytes]:
+    def submit(
+        self, rows: list[object], ids: list[str | None] | None, render: Render = native
+    ) -> asyncio.Future[bytes]:
         """Queue a request; see ``PredictRequest``. Raises ServingError where nothing is live, or too many wait."""
         predictor = self.predictor
         if predictor is None:
             raise no_live_version(self.model.name)
         is_small = len(rows) <= _LIGHT_ROWS and predictor.batch_s <= _LIGHT_S
         is_light = is_small and ids is None and not self._waits_for_disk  # given ids are looked up in the lake
-        return self.batcher.submit(PredictRequest(rows, ids), len(rows), is_light=is_light)
+        return self.batcher.submit(PredictRequest(rows, ids, render), len(rows), is_light=is_light)
 
     def _work(self, requests: Sequence[PredictRequest], deliver: Callable[[Sequence[bytes]], None]) -> None:
         predictor = self.predictor
@@ -210,7 +217,7 @@ class _Batch:
                 "request_id": request_id,
                 "predictions": [self._answer(i, finals) for i in places],
             }
-            answers.append(_ENCODER.encode(content))
+            answers.append(request.render(content))
         return answers
 
     def _answer(self, place: int, finals: dict[int, object]) -> dict[str, object]:

@@ -34,7 +34,9 @@ class Log(StrEnum):
 def predictions_columns(model: Model) -> dict[str, pl.DataType]:
     """The prediction log: one row per prediction, as it was asked for and answered.
 
-    ``features`` (JSON, as text) comes with it when the model declares ``log_features``.
+    Of candidates that are ranked together, ``group`` names them, ``rank`` is the place in the answer (1 is the first)
+    and ``removed`` the reason why a post step took one out. ``features`` (JSON, as text) comes with it when the model
+    declares ``log_features``.
     """
     number = _number(model)
     return {
@@ -56,6 +58,8 @@ def predictions_columns(model: Model) -> dict[str, pl.DataType]:
         "raw": number,
         "steps": pl.List(number),
         "final": model.answer_dtype,
+        "rank": pl.Int32(),
+        "removed": pl.String(),
         "ingest": pl.Int64(),
         "day": pl.Date(),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
 
@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from perene.app import App, open_project
+from perene.clock import MachineClock, machine_clock
 from perene.definition.model import Model
 from perene.pipelines.contests import Contest
 from perene.pipelines.data import collect, cut
@@ -21,6 +22,8 @@ from perene.records.dataset import DatasetVersion
 from perene.records.model import ModelVersion
 from perene.records.verdict import Evaluation
 from perene.statistics.scores import constant_predictor
+
+TODAY = datetime(2026, 11, 25, 9, tzinfo=UTC)
 
 HEAD = '''
 import math
@@ -111,8 +114,8 @@ def open_app(write_project: Callable[..., Path]) -> Iterator[Callable[..., App]]
     """Write a project and open it; closed at the end."""
     opened: list[App] = []
 
-    def open_(body: str = REGRESSION, **more: str) -> App:
-        opened.append(open_project(write_project(body, **more)))
+    def open_(body: str = REGRESSION, *, machine: MachineClock = machine_clock, **more: str) -> App:
+        opened.append(open_project(write_project(body, **more), machine=machine))
         return opened[-1]
 
     yield open_
@@ -174,10 +177,14 @@ class _Fitted:
 
 @pytest.fixture
 def bench(open_app: Callable[..., App]) -> Callable[..., Bench]:
-    """Write a project, open it, collect its examples and cut a dataset version."""
+    """Write a project, open it, collect its examples and cut a dataset version.
+
+    Its examples are those of one date, whenever the tests run.
+    """
+    began = machine_clock()
 
     def make(body: str = REGRESSION, **more: str) -> Bench:
-        app = open_app(body, **more)
+        app = open_app(body, machine=lambda: TODAY + (machine_clock() - began), **more)
         model, now = next(iter(app.project.models.values())), app.time.now()
         collect(model, now=now, lake=app.lake, database=app.database)
         return Bench(app, cut(model, now=now, lake=app.lake, database=app.database))
