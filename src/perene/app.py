@@ -204,7 +204,7 @@ class App:
             if found.bundle not in self._predictors:
                 while len(self._predictors) >= _KEPT_PREDICTORS:
                     self._predictors.pop(next(iter(self._predictors))).forget()
-                self._predictors[found.bundle] = load_predictor(self.bundles, found)
+                self._predictors[found.bundle] = load_predictor(self.bundles, found, project=self.project.folder)
             return self._predictors[found.bundle]
 
     def predict(self, name: str, rows: Frame, *, log: bool = False) -> pl.DataFrame:
@@ -360,7 +360,7 @@ class App:
 
     def _try(self, version: ModelVersion) -> None:
         """Load a version, so that what cannot be loaded does not go live. Raises BundleError."""
-        load_predictor(self.bundles, version).forget()
+        load_predictor(self.bundles, version, project=self.project.folder).forget()
 
     def _live(self, name: str) -> ModelVersion:
         self.model(name)

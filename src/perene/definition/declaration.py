@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from perene.definition.hooks import Hook
     from perene.definition.model import Model
 
 
@@ -52,10 +53,15 @@ def declared(model: Model) -> dict[str, Any]:
         "log_features": model.log_features,
         "metrics": [{"name": m.name, "better": m.better, "unit": m.unit, "whole": m.whole} for m in model.metrics],
         "slices": [hook.name for hook in model.slices],
-        "posts": [hook.name for hook in model.posts],
+        "posts": [_step(hook) for hook in model.posts],
         "golden": None if model.golden_hook is None else model.golden_hook.name,
         "answer": str(model.answer_dtype),
     }
+
+
+def _step(hook: Hook) -> dict[str, Any]:
+    """A post step; of a ready-made one all that it was given."""
+    return {"name": hook.name, "recheck": hook.recheck, **(hook.step.settings if hook.step else {})}
 
 
 def _seconds(span: timedelta | None) -> float | None:

@@ -24,6 +24,7 @@ from perene.definition.frames import (
 )
 from perene.definition.gates import Margin, read_margin
 from perene.definition.spelling import did_you_mean
+from perene.definition.steps import Step
 from perene.errors import DataError, DeclarationError, Mistake
 
 _TABLE_NAMES = ("rows", "x")
@@ -34,7 +35,7 @@ _MAY = {
     "train": ("x", "y", "rows", "at", "weights", "groups", "positions", "seed"),
     "metric": ("y", "p", "rows", "x", "at", "weights", "groups", "positions"),
     "slice": ("rows", "x", "at"),
-    "post": ("rows", "x", "p", "at", "groups", "positions"),
+    "post": ("rows", "x", "p", "at", "groups", "positions", "folder"),
     "golden": (),
 }
 _MUST = {
@@ -65,7 +66,8 @@ class Hook:
 
     ``frame`` says for each parameter in which frame it comes; ``line`` is where the function stands. ``better``
     ("lower" or "higher"), ``unit``, ``whole`` (one value for all rows instead of one per row) and ``margin`` belong
-    to metrics; ``answer`` is the type of one answer that a post step's return annotation names.
+    to metrics; ``answer`` is the type of one answer that a post step's return annotation names, ``recheck`` says that
+    it is done again to stored answers when they are given out, and ``step`` is what ``perene.post`` made, if it did.
     """
 
     kind: str
@@ -79,6 +81,8 @@ class Hook:
     whole: bool = False
     margin: Margin | None = None
     answer: pl.DataType | None = None
+    recheck: bool = False
+    step: Step | None = None
 
     def __call__(self, **available: Any) -> Any:
         """Call the function with those of the values that it names; what it returns comes back as polars, numpy or, for
@@ -95,6 +99,11 @@ class Hook:
         except DataError as error:
             what = f"returned {_said_of(returned, error.what)}" if error.mend else error.what
             raise self.refused(what, mend=error.mend) from error
+
+    @property
+    def removes(self) -> bool:
+        """Whether it takes rows out, and changes no values."""
+        return self.step is not None and self.step.removal is not None
 
     def refused(self, what: str, *, mend: str = "") -> DeclarationError:
         """The error that this hook did something that it may not do."""
@@ -149,13 +158,15 @@ def _numbers(values: Any) -> Any:
         raise DataError(f"returned {values.dtype}, not numbers") from error
 
 
-def read_hook(kind: str, function: Any, *, line: str, **options: Any) -> tuple[Hook | None, list[Mistake]]:
+def read_hook(
+    kind: str, function: Any, *, line: str, name: str = "", **options: Any
+) -> tuple[Hook | None, list[Mistake]]:
     """The hook that a function is, or what is wrong with it."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return None, [Mistake(where=line, what=f"{kind}: {function!r} is not a function with a signature")]
-    name = getattr(function, "__name__", type(function).__name__)
+    name = name or getattr(function, "__name__", type(function).__name__)
     wrong = [*_wrong_parameters(kind, list(parameters))]
     frames, unknown = _frames(function, [p for p in parameters if p.name in (*_TABLE_NAMES, *_VECTOR_NAMES)])
     wrong += unknown

@@ -8,6 +8,7 @@ from copy import copy
 from dataclasses import replace
 from datetime import timedelta
 from inspect import cleandoc
+from pathlib import Path
 from typing import Any, Literal, Never, TypeVar
 
 import polars as pl
@@ -23,6 +24,7 @@ from perene.definition.places import place_of_caller, place_of_function
 from perene.definition.row import Row, RowSchema
 from perene.definition.soundness import SLACK, unsound, youngest
 from perene.definition.spelling import did_you_mean
+from perene.definition.steps import Step
 from perene.definition.terms import DEFAULT, RELEASE, Default, Terms, read_terms
 from perene.errors import DeclarationError, Mistake
 
@@ -72,11 +74,13 @@ class Model:
         max_bad: the share of bad rows in one call of the source that fails the run.
 
     Once read, the arguments are attributes of their types: ``schema`` is the Row compiled, durations are timedeltas,
-    ``description`` is the docstring of the file, ``line`` where the model stands.
+    ``description`` is the docstring of the file, ``line`` where the model stands, ``folder`` its project, where post
+    steps find files.
     """
 
     schema: RowSchema
     label: Label
+    folder: Path = Path()
 
     def __init__(  # noqa: PLR0913 - a declaration has as many parts as it has
         self,
@@ -154,9 +158,17 @@ class Model:
         """``slice(rows)``: the name of the slice that each row belongs to."""
         return self._add("slice", function)
 
-    def post(self, function: F) -> F:
-        """``post(rows, p)``: the next step from the model's output to the answer, in the order of declaration."""
-        return self._add("post", function)
+    def post(self, function: F | None = None, /, *, recheck: bool = False) -> Any:
+        """``post(rows, p)``: the next step from the model's output to the answer, in the order of declaration.
+
+        ``perene.post`` has ready-made ones. A step with ``recheck=True`` is done again to stored answers whenever they
+        are given out, and must be the last.
+        """
+        if function is None:
+            return lambda decorated: self._add("post", decorated, recheck=recheck)
+        if isinstance(function, Step):
+            return self._add_step(function)
+        return self._add("post", function, recheck=recheck)
 
     def golden(self, function: F) -> F:
         """``golden()``: fixed rows that every candidate must answer right, with what is demanded of each answer.
@@ -281,8 +293,11 @@ class Model:
 
     @property
     def answer_dtype(self) -> pl.DataType:
-        """The type of one answer: that which the last post step names, else that of the model's raw output."""
-        last = self.posts[-1].answer if self.posts else None
+        """The type of one answer: that which the last post step names, else that of the model's raw output.
+
+        What a removal answers instead is of that type too.
+        """
+        last = next((hook.answer for hook in reversed(self.posts) if not hook.removes), None)
         if last is not None:
             return last
         return pl.List(pl.Float64()) if self.label.task is Task.MULTICLASS else pl.Float64()
@@ -348,6 +363,17 @@ class Model:
             self._refused.add(kind)
         self._mistakes += [*wrong, *refused]
         return function
+
+    def _add_step(self, step: Step) -> Step:
+        """A ready-made post step: of what it does, that which fits the label's task."""
+        wrong = step.mistakes(self._terms.label)
+        if not wrong:
+            function, options = step.function(self._terms.label), {"recheck": step.recheck, "step": step}
+            hook, wrong = read_hook("post", function, line=step.line, name=step.name, **options)
+            self._hooks += [hook] if hook is not None else []
+        self._refused |= {"post"} if wrong else set()
+        self._mistakes += wrong
+        return step
 
     def _one(self, kind: str) -> Hook:
         hooks = self._of_kind(kind)

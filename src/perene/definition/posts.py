@@ -30,10 +30,10 @@ def apply_posts(model: Model, rows: pl.DataFrame, raw: Array) -> tuple[list[Arra
     if not model.posts or not rows.height:
         return [raw for _ in model.posts], raw
     wanted = {name for hook in model.posts for name in hook.parameters}
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {"folder": model.folder}
     if wanted & {"rows", "at", "x"}:
         known = evaluable(model, rows)
-        given = {"rows": known, "at": known[model.at]}
+        given |= {"rows": known, "at": known[model.at]}
     if "x" in wanted:
         given["x"] = model.compute_features(given["rows"])
     steps, current = [], np.repeat(raw, 2, axis=0) if rows.height == 1 else raw

@@ -61,6 +61,7 @@ def load_project(folder: Path, *, environment: str | None = None, variables: Map
     _override(models, settings, are_all=not mistakes)
     for model in models.values():
         mistakes += model.mistakes
+        model.folder = folder
     if mistakes:
         raise DeclarationError("the project's models are declared wrong", tuple(mistakes))
     return Project(folder=folder, settings=settings, models=dict(sorted(models.items())), modules=modules)

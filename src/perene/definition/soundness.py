@@ -15,6 +15,7 @@ from perene.definition.label import Label
 from perene.definition.metrics import built_in
 from perene.definition.row import RowSchema
 from perene.definition.spelling import did_you_mean
+from perene.definition.steps import unfit_steps, unsound_order
 from perene.errors import Mistake
 
 if TYPE_CHECKING:
@@ -38,10 +39,13 @@ def unsound(model: Model, terms: Terms) -> Iterator[Mistake]:
     """What does not fit together, with its line."""
     for what, mend in (*_of_row(terms), *_of_windows(terms), *_of_examples(model, terms), *_of_hooks(model, terms)):
         yield Mistake(where=model.line, what=what, mend=mend)
-    for hook in model.posts[:-1]:
+    for hook in [hook for hook in model.posts if not hook.removes][:-1]:
         if hook.answer is not None and not isinstance(hook.answer, pl.Float64 | pl.List):
             what = f"post {hook.name} returns {hook.answer}, but only the last step may change the answer's type"
             yield Mistake(where=hook.line, what=what)
+    yield from unsound_order(model.posts)
+    if terms.schema is not None and terms.label is not None:
+        yield from unfit_steps(model)
 
 
 def _of_row(terms: Terms) -> Iterator[tuple[str, str]]:

@@ -47,6 +47,7 @@ def _fit(folder: Path) -> dict[str, Any]:
     bundle = folder / BUNDLE
     sys.path.insert(0, str(bundle / CODE))
     model = declared_in(importlib.import_module(job["module"]), job["model"])
+    model.folder = Path(job["project"])
     kept = pl.read_ipc(folder / ROWS)
     rows = kept.select(list(model.schema.polars))
     y = kept["label"].to_numpy()

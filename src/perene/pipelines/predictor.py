@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from math import inf
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -118,8 +119,10 @@ def _in_shape(model: Model, fitted: Any, said: NDArray[np.float64], height: int)
     return raw
 
 
-def load_predictor(bundles: Bundles, version: ModelVersion) -> Predictor:
+def load_predictor(bundles: Bundles, version: ModelVersion, *, project: Path) -> Predictor:
     """Open a version: verify its bundle, load its code beside every other's, and replay its probe rows.
+
+    ``project`` is the folder in which its post steps find files that are no part of it.
 
     Raises:
         BundleError: the bundle is not what the database says, cannot be loaded here, or answers its probe rows
@@ -133,6 +136,7 @@ def load_predictor(bundles: Bundles, version: ModelVersion) -> Predictor:
     )
     try:
         predictor = _revived(version, bundle, modules)
+        predictor.model.folder = project
         _replay(predictor, bundle)
     except PereneError:
         modules.forget()

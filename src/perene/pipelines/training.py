@@ -106,11 +106,12 @@ def _make_folder(scratch: Path, name: str) -> Path:
 
 def _lay_out(shop: Workshop, model: Model, dataset: DatasetVersion, folder: Path, *, seed: int) -> str:
     """Write what the task needs; returns the digest of the code."""
+    project = shop.project
     code_folder = folder / BUNDLE / CODE
     code_folder.mkdir(parents=True)
-    code = snapshot(shop.project.folder, shop.project.settings.bundle_include, code_folder)
+    code = snapshot(project.folder, project.settings.bundle_include, code_folder)
     (folder / BUNDLE / LOCK).write_text(locked_packages(), encoding="utf-8")
-    job = {"model": model.name, "module": shop.project.modules[model.name], "seed": seed}
+    job = {"model": model.name, "module": project.modules[model.name], "seed": seed, "project": str(project.folder)}
     (folder / JOB).write_text(json.dumps(job), encoding="utf-8")
     rows = shop.datasets.read(model, dataset, part="train").filter(pl.col("label").is_not_null())
     rows.write_ipc(folder / ROWS)

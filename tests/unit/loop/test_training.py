@@ -95,7 +95,7 @@ def test_whatever_predicts_can_be_a_version(open_app, needs, case) -> None:
 
     assert run.error is None
     version = app.models.version("parcels", 1)
-    predictor = load_predictor(app.bundles, version)
+    predictor = load_predictor(app.bundles, version, project=app.project.folder)
     model = app.model("parcels")
     rows = app.datasets.read(model, version.dataset, part="test").select(*model.schema.polars)
     raw = predictor.predict(rows).raw
@@ -316,12 +316,12 @@ def test_a_version_that_answers_otherwise_is_refused(open_app) -> None:
     app = open_app(project("regression", body))
     app.train("parcels", actor="test")
     version = app.models.version("parcels", 1)
-    load_predictor(app.bundles, version)
+    load_predictor(app.bundles, version, project=app.project.folder)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PERENE_TEST_ODD", "2")
         with pytest.raises(BundleError) as caught:
-            load_predictor(app.bundles, version)
+            load_predictor(app.bundles, version, project=app.project.folder)
 
     assert caught.value.code == "bundle-answers"
     assert "probe rows" in caught.value.why

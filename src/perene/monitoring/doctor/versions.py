@@ -33,10 +33,11 @@ def check_models(
 ) -> Iterator[Finding]:
     """Each model that is known: its live version, the one that a rollback would bring back, and its freshness."""
     models, bundles = Models(database), Bundles(Path(settings.storage) / "bundles")
+    folder = Path() if project is None else project.folder
     names: list[str] = []
     yield from attempt("models", lambda: _named(models, names))
     for name in names:
-        yield from attempt(f"live version of {name}", partial(_live, name, models, bundles))
+        yield from attempt(f"live version of {name}", partial(_live, name, models, bundles, folder))
         yield from attempt(f"rollback of {name}", partial(_earlier, name, models, Releases(database), bundles))
         if project is not None and name in project.models:
             time = ProjectTime(database, machine)
@@ -48,14 +49,14 @@ def _named(models: Models, names: list[str]) -> Iterator[Finding]:
     yield from ()
 
 
-def _live(name: str, models: Models, bundles: Bundles) -> Iterator[Finding]:
+def _live(name: str, models: Models, bundles: Bundles, folder: Path) -> Iterator[Finding]:
     champion = models.champion(name)
     if champion is None:
         mend = f"perene train {name}; perene release list {name}"
         yield warning(f"live version of {name}", "there is none", mend=mend)
         return
     try:
-        load_predictor(bundles, champion).forget()
+        load_predictor(bundles, champion, project=folder).forget()
     except PereneError as error:
         mend = f"{error.mend}, or perene release rollback {name} --why TEXT"
         what = f"v{champion.version} cannot answer: {error.what}"
