@@ -173,7 +173,7 @@ def test_two_hooks_of_one_name_are_a_mistake():
     assert "2 hooks of kind slice are called features" in said(model(slice=[features, features]))
 
 
-@pytest.mark.parametrize("name", ["check", "baseline", "calibrate", "population", "implicit", "lookup"])
+@pytest.mark.parametrize("name", ["check", "baseline", "calibrate", "implicit", "lookup"])
 def test_reserved_hooks_say_so(name):
     """A reserved decorator is a mistake that says so, used bare or with options, and returns the function."""
     made = model()

@@ -55,6 +55,10 @@ def declared(model: Model) -> dict[str, Any]:
         "slices": [hook.name for hook in model.slices],
         "posts": [_step(hook) for hook in model.posts],
         "golden": None if model.golden_hook is None else model.golden_hook.name,
+        "population": None if model.population_hook is None else model.population_hook.name,
+        "offline": _seconds(model.offline),
+        "max_age": _seconds(model.max_age),
+        "fallback": model.fallback,
         "answer": str(model.answer_dtype),
     }
 

@@ -37,6 +37,7 @@ _MAY = {
     "slice": ("rows", "x", "at"),
     "post": ("rows", "x", "p", "at", "groups", "positions", "folder"),
     "golden": (),
+    "population": ("at",),
 }
 _MUST = {
     "source": ("since", "until"),
@@ -46,6 +47,7 @@ _MUST = {
     "slice": ("rows",),
     "post": ("p",),
     "golden": (),
+    "population": ("at",),
 }
 _ANSWERS: dict[object, pl.DataType] = {
     float: pl.Float64(),
@@ -95,7 +97,7 @@ class Hook:
             **{name: self._handed(name, available[name]) for name in self.parameters if name in available}
         )
         try:
-            return self._back(returned, _height(available))
+            return self._back(returned, 0 if self.kind == "population" else _height(available))
         except DataError as error:
             what = f"returned {_said_of(returned, error.what)}" if error.mend else error.what
             raise self.refused(what, mend=error.mend) from error
@@ -115,11 +117,11 @@ class Hook:
             return None
         if name in _TABLE_NAMES:
             return handed_table(value, self.frame[name])
-        return handed_vector(value, self.frame[name]) if name in _VECTOR_NAMES else value
+        return handed_vector(value, self.frame[name]) if name in self.frame else value
 
     def _back(self, value: Any, height: int) -> Any:
         match self.kind:
-            case "train":
+            case "train" | "population":
                 return value
             case "source" | "golden":
                 return table_back(value)
@@ -168,7 +170,8 @@ def read_hook(
         return None, [Mistake(where=line, what=f"{kind}: {function!r} is not a function with a signature")]
     name = name or getattr(function, "__name__", type(function).__name__)
     wrong = [*_wrong_parameters(kind, list(parameters))]
-    frames, unknown = _frames(function, [p for p in parameters if p.name in (*_TABLE_NAMES, *_VECTOR_NAMES)])
+    framed = () if kind == "population" else (*_TABLE_NAMES, *_VECTOR_NAMES)  # whose ``at`` is one instant
+    frames, unknown = _frames(function, [p for p in parameters if p.name in framed])
     wrong += unknown
     if wrong:
         return None, [Mistake(where=line, what=f"{kind} {name} {what}") for what in wrong]

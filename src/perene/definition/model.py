@@ -31,7 +31,7 @@ from perene.errors import DeclarationError, Mistake
 F = TypeVar("F", bound=Callable[..., Any])
 Declared = Callable[..., Any] | Sequence[Callable[..., Any] | tuple[Callable[..., Any], Mapping[str, Any]]]
 _DEFAULT_GATE = gate()
-_SINGLE = ("source", "features", "train", "golden")
+_SINGLE = ("source", "features", "train", "golden", "population")
 
 
 def _reserved(name: str) -> Any:
@@ -71,7 +71,12 @@ class Model:
             there is one.
         revisit: how far back the source is asked again, for corrections that came late.
         log_features: whether the computed features are logged too.
-        max_bad: the share of bad rows in one call of the source that fails the run.
+        max_bad: the share of bad rows in one call of the source, or of the population, that fails the run.
+        offline: how often predictions of the whole population are computed and stored, and again after each release;
+            None for only when asked.
+        max_age: the age at which a stored prediction is not given out any more; None for never.
+        fallback: ``"online"`` computes what is not stored, or too old, from the row that came with the look-up; None
+            refuses it.
 
     Once read, the arguments are attributes of their types: ``schema`` is the Row compiled, durations are timedeltas,
     ``description`` is the docstring of the file, ``line`` where the model stands, ``folder`` its project, where post
@@ -109,6 +114,10 @@ class Model:
         golden: Callable[..., Any] | None = None,
         log_features: bool = False,
         max_bad: str | float = "1%",
+        population: Callable[..., Any] | None = None,
+        offline: str | timedelta | None = None,
+        max_age: str | timedelta | None = None,
+        fallback: Literal["online"] | None = None,
         **unknown: Never,
     ) -> None:
         given = {part: value for part, value in locals().items() if part not in ("self", "unknown")}
@@ -121,7 +130,7 @@ class Model:
         self._take(terms)
         self._hooks: list[Hook] = []
         self._refused: set[str] = set()
-        for kind in ("source", "features", "train", "metric", "slice", "post", "golden"):
+        for kind in ("source", "features", "train", "metric", "slice", "post", "golden", "population"):
             self._declare(kind, given[kind])
 
     # ── hooks ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -178,10 +187,16 @@ class Model:
         """
         return self._add("golden", function)
 
+    def population(self, function: F) -> F:
+        """``population(at)``: whom to predict offline at a project time: a row for each thing, newest state.
+
+        A frame of the Row's columns, a lazy one, or frames one after another where all would not fit into memory.
+        """
+        return self._add("population", function)
+
     check = _reserved("check")
     baseline = _reserved("baseline")
     calibrate = _reserved("calibrate")
-    population = _reserved("population")
     implicit = _reserved("implicit")
     lookup = _reserved("lookup")
 
@@ -292,6 +307,11 @@ class Model:
         return next(iter(self._of_kind("golden")), None)
 
     @property
+    def population_hook(self) -> Hook | None:
+        """Whom to predict offline, if it was declared."""
+        return next(iter(self._of_kind("population")), None)
+
+    @property
     def answer_dtype(self) -> pl.DataType:
         """The type of one answer: that which the last post step names, else that of the model's raw output.
 
@@ -327,6 +347,7 @@ class Model:
         )
         self.every, self.release, self.owner = terms.every, terms.release, terms.owner
         self.max_bad, self.log_features = terms.max_bad, terms.log_features
+        self.offline, self.max_age, self.fallback = terms.offline, terms.max_age, terms.fallback
         if terms.schema is not None:
             self.schema = terms.schema
         if terms.label is not None:

@@ -11,7 +11,7 @@ import polars as pl
 
 from perene.definition.columns import INSTANT
 from perene.definition.durations import show_duration
-from perene.definition.label import Label
+from perene.definition.label import Label, Task
 from perene.definition.metrics import built_in
 from perene.definition.row import RowSchema
 from perene.definition.spelling import did_you_mean
@@ -37,7 +37,8 @@ def youngest(terms: Terms) -> timedelta:
 
 def unsound(model: Model, terms: Terms) -> Iterator[Mistake]:
     """What does not fit together, with its line."""
-    for what, mend in (*_of_row(terms), *_of_windows(terms), *_of_examples(model, terms), *_of_hooks(model, terms)):
+    parts = (_of_row(terms), _of_windows(terms), _of_examples(model, terms), _of_hooks(model, terms))
+    for what, mend in (mistake for part in (*parts, _of_offline(model, terms)) for mistake in part):
         yield Mistake(where=model.line, what=what, mend=mend)
     for hook in [hook for hook in model.posts if not hook.removes][:-1]:
         if hook.answer is not None and not isinstance(hook.answer, pl.Float64 | pl.List):
@@ -122,6 +123,26 @@ def _of_examples(model: Model, terms: Terms) -> Iterator[tuple[str, str]]:
                 f"{terms.schema.name}.{field.name} is Log(False), but the model learns from its log",
                 'take Log(False) away, or examples="source"',
             )
+
+
+def _of_offline(model: Model, terms: Terms) -> Iterator[tuple[str, str]]:
+    if terms.offline is not None and not model.has("population"):
+        yield (
+            f'offline="{show_duration(terms.offline)}", but the model does not say whom to predict',
+            "decorate a function with .population",
+        )
+    if terms.offline is not None and terms.max_age is not None and terms.max_age <= terms.offline:
+        yield (
+            f"max_age={show_duration(terms.max_age)} is not longer than offline={show_duration(terms.offline)}: "
+            "stored predictions would be too old before the next are there",
+            f'max_age="{show_duration(2 * terms.offline)}", or a shorter offline',
+        )
+    is_ranking = terms.label is not None and terms.label.task is Task.RANKING
+    if is_ranking and (terms.offline is not None or model.has("population")):
+        yield (
+            "the model ranks groups, and stored predictions are of one thing each",
+            "take offline and population away; POST …/predict ranks a group",
+        )
 
 
 def _of_hooks(model: Model, terms: Terms) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from perene.errors import DeclarationError, Mistake
 
 RELEASE = ("auto", "review")
 EXAMPLES = ("source", "log", "source+log")
+FALLBACK = ("online",)
 _SLUG = re.compile(r"[a-z][a-z0-9-]*")
 
 
@@ -52,6 +53,9 @@ class Terms:
     revisit: timedelta
     max_bad: float
     log_features: bool
+    offline: timedelta | None
+    max_age: timedelta | None
+    fallback: str | None
 
 
 @dataclass(slots=True)
@@ -130,7 +134,15 @@ def read_terms(where: str, given: dict[str, Any]) -> tuple[Terms, list[Mistake]]
         revisit=timedelta(0) if given["revisit"] is None else reader.duration("revisit", given["revisit"]),
         max_bad=_share(reader, given["max_bad"]),
         log_features=bool(given["log_features"]),
+        offline=_span(reader, "offline", given["offline"]),
+        max_age=_span(reader, "max_age", given["max_age"]),
+        fallback=None if given["fallback"] is None else reader.choice("fallback", given["fallback"], FALLBACK),
     ), reader.mistakes
+
+
+def _span(reader: _Reader, name: str, value: Any) -> timedelta | None:
+    """A duration that is longer than nothing, or None."""
+    return None if value is None else reader.duration(name, value, least=timedelta.resolution)
 
 
 def _key(reader: _Reader, key: Any) -> tuple[str, ...]:
