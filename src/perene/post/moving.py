@@ -41,8 +41,9 @@ def _moving(kind: str, what: Reading, by: float, sign: float, *, name: str, line
 
     def items(rows: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
         kept = staying(items)
-        weights = np.nan_to_num(what.numbers(rows, scores_of(items, rows.height)), nan=0.0)
-        if not bool(np.isfinite(weights).all()):
+        read = what.numbers(rows, scores_of(items, rows.height))
+        weights = np.where(np.isnan(read), 0.0, read)
+        if np.isinf(weights).any():
             raise ServingError(f"post {name} read an infinite number from {what.shown()}")
         moves = sign * by * np.asarray(of_items(weights, kept), dtype=np.float64)
         scores = moved(probabilities(kept, name), moves)
