@@ -18,6 +18,8 @@ from perene.definition.durations import duration, show_duration
         ("2w", timedelta(weeks=2)),
         ("30s", timedelta(seconds=30)),
         ("0.5s", timedelta(seconds=0.5)),
+        ("250ms", timedelta(seconds=0.25)),
+        ("2m 250ms", timedelta(minutes=2, seconds=0.25)),
         ("1d 12h", timedelta(hours=36)),
         ("1h before", timedelta(hours=1)),
         (timedelta(hours=3), timedelta(hours=3)),
@@ -50,3 +52,4 @@ def test_shown_duration_reads_back(value):
 def test_shown_in_the_largest_exact_unit():
     """A duration is shown in the largest unit, up to days, that says it exactly."""
     assert [show_duration(timedelta(hours=h)) for h in (0, 36, 48, 0.25)] == ["0s", "36h", "2d", "15m"]
+    assert show_duration(timedelta(seconds=0.02)) == "20ms"

@@ -12,14 +12,15 @@ _UNITS = {
     "h": timedelta(hours=1),
     "m": timedelta(minutes=1),
     "s": timedelta(seconds=1),
+    "ms": timedelta(milliseconds=1),
 }
-_PART = re.compile(r"(\d+(?:\.\d+)?)([wdhms])")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[wdhms])")
 _WHOLE = re.compile(rf"{_PART.pattern}(?:\s*{_PART.pattern})*(?:\s+before)?")
-FORM = 'a number and a unit (s, m, h, d or w), as in "36h", "14d" or "1d 12h"'
+FORM = 'a number and a unit (ms, s, m, h, d or w), as in "36h", "14d" or "1d 12h"'
 
 
 def duration(text: str | timedelta) -> timedelta:
-    """The duration that a text says: ``"36h"``, ``"14d"``, ``"1d 12h"``, ``"1h before"`` (m is minutes).
+    """The duration that a text says: ``"36h"``, ``"14d"``, ``"1d 12h"``, ``"250ms"``, ``"1h before"`` (m is minutes).
 
     Raises:
         ValueError: the text is not of that form, or the duration is negative or too long; the message says the form.
@@ -38,10 +39,10 @@ def duration(text: str | timedelta) -> timedelta:
 
 
 def show_duration(value: timedelta) -> str:
-    """A duration in the largest unit, up to days, that says it exactly with a whole number: ``36h``, ``14d``."""
+    """A duration in the largest unit, up to days, that says it exactly with a whole number: ``36h``, ``20ms``."""
     if value == timedelta(0):
         return "0s"
-    for unit in ("d", "h", "m", "s"):
+    for unit in ("d", "h", "m", "s", "ms"):
         if value % _UNITS[unit] == timedelta(0):
             return f"{value // _UNITS[unit]}{unit}"
     seconds, rest = divmod(value, timedelta(seconds=1))
