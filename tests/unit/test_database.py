@@ -120,7 +120,7 @@ def test_the_ledger_and_the_audit_log_are_append_only(
     with database.write() as connection:
         connection.exec_driver_sql("INSERT INTO audit VALUES (99, '2026-01-01', 'ana', 'v', 'o', 'w', NULL, NULL)")
         connection.exec_driver_sql(
-            "INSERT INTO release VALUES (1, 'm', 1, NULL, NULL, NULL, 'b', 'd', 'release', '2026-01-01')"
+            "INSERT INTO release VALUES (1, 'm', 1, NULL, NULL, NULL, 'b', 'd', 'release', '2026-01-01', NULL)"
         )
         connection.exec_driver_sql(
             "INSERT INTO release_event VALUES (1, 1, 'm', 1, 'proposed', '2026-01-01', 'a', 'w')"

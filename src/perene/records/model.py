@@ -9,7 +9,12 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredModel:
-    """A model of the project as the database knows it. ``held_why`` is set while a person stops automatic releases."""
+    """A model of the project as the database knows it. ``held_why`` is set while a person stops automatic releases.
+
+    ``canary`` is the version that answers ``canary_share`` of the keys, ``shadow`` the one that is asked beside the
+    champion and never answers. ``former`` was live before the champion, and is compared with it while a fresh release
+    is watched, until ``watched_until``. Instants are project time.
+    """
 
     name: str
     created_at: datetime
@@ -18,6 +23,12 @@ class RegisteredModel:
     held_at: datetime | None = None
     held_by: str | None = None
     held_why: str | None = None
+    canary: int | None = None
+    canary_share: float = 0.0
+    shadow: int | None = None
+    shadow_since: datetime | None = None
+    former: int | None = None
+    watched_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,15 +6,17 @@ Every function works in the caller's transaction.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from perene.definition.canary import CanaryStep
 from perene.errors import Conflict, NotAllowed, NotFound
 from perene.records.release import GATE, LivePeriod, Release, ReleaseEvent, ReleaseState
 from perene.repositories import models
+from perene.repositories.servings import begin_anew
 from perene.storage import tables
 
 _release = tables.release
@@ -28,7 +30,14 @@ NEXT = {
         ReleaseState.SUPERSEDED,
     },
     ReleaseState.WAITING: {ReleaseState.APPROVED, ReleaseState.REJECTED, ReleaseState.SUPERSEDED},
-    ReleaseState.APPROVED: {ReleaseState.LIVE},
+    ReleaseState.APPROVED: {ReleaseState.LIVE, ReleaseState.ROLLING_OUT},
+    ReleaseState.ROLLING_OUT: {
+        ReleaseState.ROLLING_OUT,  # the next step
+        ReleaseState.LIVE,
+        ReleaseState.REJECTED,
+        ReleaseState.SUPERSEDED,
+        ReleaseState.ROLLED_BACK,
+    },
     ReleaseState.LIVE: {ReleaseState.REPLACED, ReleaseState.ROLLED_BACK},
     ReleaseState.REJECTED: set(),
     ReleaseState.SUPERSEDED: set(),
@@ -36,7 +45,7 @@ NEXT = {
     ReleaseState.ROLLED_BACK: set(),
 }
 OPEN = (ReleaseState.PROPOSED, ReleaseState.WAITING)
-ONCE_LIVE = (ReleaseState.LIVE, ReleaseState.REPLACED, ReleaseState.ROLLED_BACK)
+UNFINISHED = (*OPEN, ReleaseState.ROLLING_OUT)
 
 
 class Deed(NamedTuple):
@@ -60,7 +69,13 @@ _releases = sa.select(_release, _state.label("state"))
 def releases(connection: sa.Connection, *where: sa.ColumnElement[bool], limit: int | None = None) -> list[Release]:
     """The releases that fit, newest first."""
     rows = connection.execute(_releases.where(*where).order_by(_release.c.id.desc()).limit(limit)).mappings()
-    return [Release(**{**row, "state": ReleaseState(row["state"])}) for row in rows]
+    return [
+        Release(**{**row, "state": ReleaseState(row["state"]), "canary": _steps(row["canary"] or ())}) for row in rows
+    ]
+
+
+def _steps(stored: Iterable[tuple[float, float]]) -> tuple[CanaryStep, ...]:
+    return tuple(CanaryStep(share=share, lasts=timedelta(seconds=seconds)) for share, seconds in stored)
 
 
 def release_of(connection: sa.Connection, id: int) -> Release:
@@ -124,14 +139,29 @@ def supersede(
         append(connection, other, ReleaseState.SUPERSEDED, deed=deed)
 
 
-def make_live(connection: sa.Connection, release: Release, *, before: ReleaseState, deed: Deed) -> Release:
-    """An approved release goes live. The one that was becomes ``before``; open ones are superseded."""
+def make_live(
+    connection: sa.Connection,
+    release: Release,
+    *,
+    before: ReleaseState,
+    deed: Deed,
+    watch: timedelta | None = None,
+) -> Release:
+    """An approved release goes live, or one whose steps are done. The one that was becomes ``before``; those that are
+    open or on their way are superseded. It is watched for ``watch``, if there is one that it can be compared with.
+    """
+    known = models.lock_model(connection, release.model)
     for old in releases(connection, _release.c.model == release.model, in_state(ReleaseState.LIVE)):
         append(connection, old, before, deed=deed._replace(why=f"v{release.version} took its place"))
     live = append(connection, release, ReleaseState.LIVE, deed=deed)
-    name = tables.model.c.name
-    connection.execute(tables.model.update().where(name == release.model).values(champion=release.version))
-    supersede(connection, live, deed=deed._replace(why=f"v{release.version} went live (release {release.id})"))
+    began = {"former": known.champion, "watched_until": deed.at + watch} if watch and known.champion else {}
+    followed = {"champion": release.version, "former": None, "watched_until": None, **began}
+    if known.shadow == release.version:
+        followed |= {"shadow": None, "shadow_since": None}
+    models.follow(connection, release.model, canary=None, canary_share=0.0, **followed)
+    begin_anew(connection, release.model, release.version, "champion")
+    newer = deed._replace(why=f"v{release.version} went live (release {release.id})")
+    supersede(connection, live, deed=newer, states=UNFINISHED)
     return live
 
 

@@ -9,9 +9,10 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from perene.errors import NotFound
+from perene.errors import Conflict, NotFound
 from perene.records.model import ModelVersion, RegisteredModel
 from perene.repositories import Fence, audits
+from perene.repositories.servings import begin_anew
 from perene.repositories.stored import storable
 from perene.storage import tables
 from perene.storage.database import Database, take_turn
@@ -63,6 +64,28 @@ class Models:
                 _set(connection, name, held_at=None, held_by=None, held_why=None)
                 before = {"held_by": found.held_by, "held_why": found.held_why}
                 audits.record(connection, "resume", f"model {name}", at=at, actor=actor, why=why, before=before)
+            return lock_model(connection, name)
+
+    def set_shadow(self, name: str, version: int | None, *, actor: str, why: str, at: datetime) -> RegisteredModel:
+        """Ask a version beside the champion from now on, or none. The same again changes nothing.
+
+        Raises NotFound for a version that there is not, Conflict for the one that is live.
+        """
+        with self._database.write() as connection:
+            found = lock_model(connection, name)
+            if version == found.shadow:
+                return found
+            if version is not None:
+                version_of(connection, name, version)
+                if version == found.champion:
+                    what = f"{name} v{version} is live, so it answers already"
+                    raise Conflict(what, mend=f"name another version: perene model show {name}")
+                begin_anew(connection, name, version, "shadow")
+            follow(connection, name, shadow=version, shadow_since=None if version is None else at)
+            before, after = {"shadow": found.shadow}, {"shadow": version}
+            audits.record(
+                connection, "shadow", f"model {name}", at=at, actor=actor, why=why, before=before, after=after
+            )
             return lock_model(connection, name)
 
     def add_version(self, version: ModelVersion, *, fence: Fence | None = None) -> ModelVersion:
@@ -127,6 +150,11 @@ def set_hold(connection: sa.Connection, name: str, *, actor: str, why: str, at: 
     _set(connection, name, held_at=at, held_by=actor, held_why=why)
     before = None if found.held_at is None else {"held_by": found.held_by, "held_why": found.held_why}
     audits.record(connection, "hold", f"model {name}", at=at, actor=actor, why=why, before=before)
+
+
+def follow(connection: sa.Connection, name: str, **values: object) -> None:
+    """Say which versions servers shall run, in the caller's transaction; see ``RegisteredModel``."""
+    _set(connection, name, **values)
 
 
 def version_of(connection: sa.Connection, name: str, version: int) -> ModelVersion:

@@ -3,19 +3,21 @@
 Laws. At most one release of a model is live, and ``model.champion`` names its version. An approval holds for the bundle
 and the dataset that were reviewed, judged against the version that is live; a release that goes live supersedes every
 other open one of its model, and a newer one that waits for review supersedes older ones that wait. A verb that is
-repeated on a release that is in its state already changes nothing. A rollback puts its model on hold.
+repeated on a release that is in its state already changes nothing. A rollback puts its model on hold. At most one
+release of a model is on its way by steps (a canary); ``model.canary`` and ``model.canary_share`` say which and how far.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from perene.definition.canary import share_text
 from perene.errors import Conflict, NotAllowed
-from perene.records.release import LivePeriod, Release, ReleaseEvent, ReleaseState
-from perene.repositories import Fence, audits, ledger, models
+from perene.records.release import AT_ONCE, Course, LivePeriod, Release, ReleaseEvent, ReleaseState, Rollout
+from perene.repositories import Fence, audits, canaries, ledger, models
 from perene.repositories.ledger import Deed
 from perene.storage import tables
 from perene.storage.database import Database
@@ -78,31 +80,70 @@ class Releases:
         at: datetime,
         bundle: str | None = None,
         automatic: bool = False,
+        course: Course = AT_ONCE,
         fence: Fence | None = None,
     ) -> Release:
-        """Approve a release and make it live. ``bundle``: the digest that was reviewed; ``automatic``: by no person.
+        """Approve a release and make it live, or let it begin the first step of its ``course``.
+
+        One that is on its way by steps goes live at once. Steps need a champion that answers the other keys: without
+        one it goes live too. ``bundle`` is the digest that was reviewed, ``automatic`` means by no person.
 
         Raises Conflict when what was reviewed is not what would be released, NotAllowed when it is closed, or when it
-        is automatic and the model is on hold (code "held").
+        is automatic and the model is on hold (code "held") or another release is on its way (code "rolling-out").
         """
         with self._database.write() as connection:
             if fence is not None:
                 fence(connection)
             release = ledger.locked(connection, id)
-            if release.state is ReleaseState.LIVE:
+            if release.state is ReleaseState.LIVE or (automatic and release.state is ReleaseState.ROLLING_OUT):
                 return release
             if automatic:
                 _refuse_held(connection, release)
+                _refuse_crowded(connection, release)
             deed = Deed(actor, why, at)
-            if release.state in ledger.OPEN:
-                ledger.refuse_stale(connection, release, bundle=bundle)
-            approved = ledger.append(connection, release, ReleaseState.APPROVED, deed=deed)
-            live = ledger.make_live(connection, approved, before=ReleaseState.REPLACED, deed=deed)
+            if release.state is not ReleaseState.ROLLING_OUT:
+                if release.state in ledger.OPEN:
+                    ledger.refuse_stale(connection, release, bundle=bundle)
+                release = ledger.append(connection, release, ReleaseState.APPROVED, deed=deed)
+                if course.steps and release.replaces is not None:
+                    begun = canaries.roll_out(connection, release, course.steps, deed=deed._replace(why=""))
+                    _audit(connection, "approve", begun, deed=deed)
+                    return begun
+            live = ledger.make_live(connection, release, before=ReleaseState.REPLACED, deed=deed, watch=course.watch)
             _audit(connection, "approve", live, deed=deed)
             return live
 
+    def step_up(
+        self, rollout: Rollout, *, actor: str, why: str, at: datetime, watch: timedelta | None = None
+    ) -> Release:
+        """Begin the next step of a release that is on its way; after the last it goes live, as its approver's.
+
+        Changes nothing when it is not at that step any more: another scheduler, or a person, was there first.
+        """
+        with self._database.write() as connection:
+            release = ledger.locked(connection, rollout.release.id)
+            if rollout not in canaries.rollouts(connection, release.model):
+                return release
+            if rollout.step + 1 < len(release.canary):
+                return canaries.raise_share(connection, release, rollout.step + 1, deed=Deed(actor, why, at))
+            deed = Deed(rollout.approved_by, f"its steps are done; {why}", at)
+            live = ledger.make_live(connection, release, before=ReleaseState.REPLACED, deed=deed, watch=watch)
+            _audit(connection, "go live", live, deed=deed._replace(actor=actor))
+            return live
+
+    def undo(self, id: int, *, actor: str, why: str, at: datetime) -> Release:
+        """Take a release back that is on its way: the champion answers every key. Any other stays as it is."""
+        with self._database.write() as connection:
+            release = ledger.locked(connection, id)
+            if release.state is not ReleaseState.ROLLING_OUT:
+                return release
+            deed = Deed(actor, why, at)
+            undone = canaries.take_back(connection, release, ReleaseState.ROLLED_BACK, deed=deed)
+            _audit(connection, "undo", undone, deed=deed)
+            return undone
+
     def reject(self, id: int, *, actor: str, why: str, at: datetime, fence: Fence | None = None) -> Release:
-        """Refuse a release."""
+        """Refuse a release; one that is on its way by steps is taken back."""
         with self._database.write() as connection:
             if fence is not None:
                 fence(connection)
@@ -110,19 +151,43 @@ class Releases:
             if release.state is ReleaseState.REJECTED:
                 return release
             deed = Deed(actor, why, at)
-            rejected = ledger.append(connection, release, ReleaseState.REJECTED, deed=deed)
+            was_on_its_way = release.state is ReleaseState.ROLLING_OUT
+            close = canaries.take_back if was_on_its_way else ledger.append
+            rejected = close(connection, release, ReleaseState.REJECTED, deed=deed)
             _audit(connection, "reject", rejected, deed=deed)
             return rejected
 
-    def rollback(self, model: str, to: int | None = None, *, actor: str, why: str, at: datetime) -> Release:
+    def rollback(
+        self,
+        model: str,
+        to: int | None = None,
+        *,
+        actor: str,
+        why: str,
+        at: datetime,
+        live: int | None = None,
+    ) -> Release:
         """Make a version live again (by default the one before) and put the model on hold.
 
-        Raises NotAllowed when there is none to go back to, or ``to`` was never live; Conflict when it is live already.
+        While a release is on its way by steps, the default takes that back, and the live version stays. ``live`` is the
+        version that the rollback is meant for.
+
+        Raises NotAllowed when there is none to go back to, or ``to`` was never live; Conflict when it is live already,
+        or ``live`` is not.
         """
         with self._database.write() as connection:
             champion = models.lock_model(connection, model).champion
-            target = _target(connection, model, to)
+            if live is not None and live != champion:
+                raise Conflict(f"{model} v{live} is not live any more", mend=f"perene model history {model}")
             deed = Deed(actor, why, at)
+            on_its_way = canaries.rollouts(connection, model)
+            if on_its_way and to is None:
+                canary = on_its_way[0].release
+                undone = canaries.take_back(connection, canary, ReleaseState.ROLLED_BACK, deed=deed)
+                _audit(connection, "rollback", undone, deed=deed)
+                models.set_hold(connection, model, actor=actor, why=f"took back v{canary.version}: {why}", at=at)
+                return undone
+            target = _target(connection, model, to)
             values = {"kind": "rollback", "replaces": champion, "run": None, "evaluation": None}
             back = ledger.open_(connection, model, target, deed=deed, **values)
             live = ledger.make_live(connection, back, before=ReleaseState.ROLLED_BACK, deed=deed)
@@ -131,9 +196,23 @@ class Releases:
             return live
 
     def rollback_target(self, model: str, to: int | None = None) -> int:
-        """The version that a rollback would make live. Raises as ``rollback`` does."""
+        """The version that would be live after a rollback. Raises as ``rollback`` does."""
         with self._database.read() as connection:
+            on_its_way = canaries.rollouts(connection, model)
+            if on_its_way and to is None and (stays := on_its_way[0].release.replaces) is not None:
+                return stays
             return _target(connection, model, to)
+
+    def rollouts(self, model: str | None = None) -> list[Rollout]:
+        """The releases that are on their way by steps: one of a model at most."""
+        with self._database.read() as connection:
+            return canaries.rollouts(connection, model)
+
+    def end_watch(self, model: str, *, live: int) -> None:
+        """Stop to compare a release with the one before, while it is the live one."""
+        with self._database.write() as connection:
+            if models.lock_model(connection, model).champion == live:
+                models.follow(connection, model, former=None, watched_until=None)
 
     def get(self, id: int) -> Release:
         """One release. Raises NotFound."""
@@ -150,8 +229,9 @@ class Releases:
         """The line that says why each release was, or was not, released: its newest before it went live."""
         mine = _event.c.release.in_([release.id for release in releases])
         with self._database.read() as connection:
-            lines = ledger.events(connection, mine, _event.c.state.not_in(ledger.ONCE_LIVE))
-        return {line.release: line for line in lines}
+            lines = ledger.events(connection, mine)
+        live = {line.release: line.id for line in lines if line.state is ReleaseState.LIVE}
+        return {line.release: line for line in lines if line.id < live.get(line.release, line.id + 1)}
 
     def history(self, model: str) -> list[LivePeriod]:
         """Which version was live from when to when, oldest first."""
@@ -214,6 +294,16 @@ def _refuse_held(connection: sa.Connection, release: Release) -> None:
             why=f"{held.held_by}: {held.held_why}",
             mend=f"perene model resume {release.model}, or perene release approve {release.id}",
             code="held",
+        )
+
+
+def _refuse_crowded(connection: sa.Connection, release: Release) -> None:
+    for other in canaries.rollouts(connection, release.model):
+        raise NotAllowed(
+            f"v{other.release.version} of {release.model} is rolling out, so v{release.version} waits",
+            why=f"release {other.release.id} answers {share_text(other.share)} of the keys",
+            mend=f"perene release approve {release.id} --why TEXT takes its place",
+            code="rolling-out",
         )
 
 

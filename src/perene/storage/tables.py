@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
+from perene.records.serving import COUNTED
+
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -83,6 +85,13 @@ model = sa.Table(
     sa.Column("held_at", Instant),
     sa.Column("held_by", Prose),
     sa.Column("held_why", Prose),
+    # what servers follow beside the champion
+    sa.Column("canary", sa.Integer),
+    sa.Column("canary_share", sa.Float, nullable=False, default=0.0),
+    sa.Column("shadow", sa.Integer),
+    sa.Column("shadow_since", Instant),
+    sa.Column("former", sa.Integer),  # live before the champion; kept while that is watched
+    sa.Column("watched_until", Instant),
 )
 
 # Every append to a log gets a number before it is written and is committed or void after (DESIGN §3). `source` makes
@@ -236,6 +245,7 @@ release = sa.Table(
     sa.Column("dataset_digest", sa.String, nullable=False),
     sa.Column("kind", sa.String, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
+    sa.Column("canary", _Json),  # [[share, seconds], …]
     sa.ForeignKeyConstraint(["model", "version"], ["model_version.model", "model_version.version"]),
 )
 
@@ -330,6 +340,16 @@ server = sa.Table(
     sa.Column("serves", _Json, nullable=False),  # {model: version}
     sa.Column("lost", sa.Integer, nullable=False, default=0),  # predictions answered but not logged
     sa.Column("drained_at", Instant),  # everything answered before this machine time is in the lake
+)
+
+# What all servers counted of a version in a role, since it was released or set into it. See records/serving.py.
+serving = sa.Table(
+    "serving",
+    metadata,
+    _model(primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("role", sa.String, primary_key=True),
+    *(sa.Column(name, sa.Float, nullable=False, default=0.0) for name in COUNTED),
 )
 
 # A reader that needs everything answered so far asks the servers to drain.

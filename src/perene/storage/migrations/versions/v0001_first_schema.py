@@ -38,6 +38,12 @@ def _models() -> None:
         sa.Column("held_at", Instant),
         sa.Column("held_by", sa.String),
         sa.Column("held_why", sa.String),
+        sa.Column("canary", sa.Integer),
+        sa.Column("canary_share", sa.Float, nullable=False),
+        sa.Column("shadow", sa.Integer),
+        sa.Column("shadow_since", Instant),
+        sa.Column("former", sa.Integer),
+        sa.Column("watched_until", Instant),
         sa.PrimaryKeyConstraint("name", name="pk_model"),
     )
 
@@ -221,6 +227,7 @@ def _ledger() -> None:
         sa.Column("dataset_digest", sa.String, nullable=False),
         sa.Column("kind", sa.String, nullable=False),
         sa.Column("created_at", Instant, nullable=False),
+        sa.Column("canary", _Json),
         sa.ForeignKeyConstraint(["evaluation"], ["evaluation.id"], name="fk_release_evaluation_evaluation"),
         sa.ForeignKeyConstraint(
             ["model", "version"],
@@ -335,6 +342,27 @@ def _watch() -> None:
         sa.Column("lost", sa.Integer, nullable=False),
         sa.Column("drained_at", Instant),
         sa.PrimaryKeyConstraint("id", name="pk_server"),
+    )
+    op.create_table(
+        "serving",
+        sa.Column("model", sa.String, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("role", sa.String, nullable=False),
+        sa.Column("requests", sa.Float, nullable=False),
+        sa.Column("errors", sa.Float, nullable=False),
+        sa.Column("rows", sa.Float, nullable=False),
+        sa.Column("batches", sa.Float, nullable=False),
+        sa.Column("slow", sa.Float, nullable=False),
+        sa.Column("seconds", sa.Float, nullable=False),
+        sa.Column("seconds_sq", sa.Float, nullable=False),
+        sa.Column("dropped", sa.Float, nullable=False),
+        sa.Column("pairs", sa.Float, nullable=False),
+        sa.Column("gap", sa.Float, nullable=False),
+        sa.Column("gap_sq", sa.Float, nullable=False),
+        sa.Column("other", sa.Float, nullable=False),
+        sa.Column("other_sq", sa.Float, nullable=False),
+        sa.ForeignKeyConstraint(["model"], ["model.name"], name="fk_serving_model_model"),
+        sa.PrimaryKeyConstraint("model", "version", "role", name="pk_serving"),
     )
     op.create_table(
         "drain_request",
