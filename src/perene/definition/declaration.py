@@ -59,6 +59,8 @@ def declared(model: Model) -> dict[str, Any]:
         "offline": _seconds(model.offline),
         "max_age": _seconds(model.max_age),
         "fallback": model.fallback,
+        "latency": _seconds(model.latency),
+        "memory": model.memory,
         "answer": str(model.answer_dtype),
     }
 

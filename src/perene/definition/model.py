@@ -77,6 +77,11 @@ class Model:
         max_age: the age at which a stored prediction is not given out any more; None for never.
         fallback: ``"online"`` computes what is not stored, or too old, from the row that came with the look-up; None
             refuses it.
+        latency: the budget of time, as ``"20ms"``: 95 of 100 requests of one row must be answered within it, from the
+            bytes of the body to the bytes of the answer, the journal included, without the network. A candidate that
+            takes longer is rejected, and ``perene check MODEL --serving`` shows where the time goes.
+        memory: the budget of memory, as ``"1GiB"``: what a server process may grow by (resident memory) when it loads a
+            version and answers requests of 1 and 100 rows with it. A candidate that needs more is rejected.
 
     Once read, the arguments are attributes of their types: ``schema`` is the Row compiled, durations are timedeltas,
     ``description`` is the docstring of the file, ``line`` where the model stands, ``folder`` its project, where post
@@ -118,6 +123,8 @@ class Model:
         offline: str | timedelta | None = None,
         max_age: str | timedelta | None = None,
         fallback: Literal["online"] | None = None,
+        latency: str | timedelta | None = None,
+        memory: str | int | None = None,
         **unknown: Never,
     ) -> None:
         given = {part: value for part, value in locals().items() if part not in ("self", "unknown")}
@@ -170,6 +177,9 @@ class Model:
     def post(self, function: F | None = None, /, *, recheck: bool = False) -> Any:
         """``post(rows, p)``: the next step from the model's output to the answer, in the order of declaration.
 
+        Of a ranking it is called once per group. ``post(rows, items)`` gets the group's items as a frame in their order
+        (``item``: the place among ``rows``; ``score``; ``removed``, null or why it was taken out) and returns such a
+        frame: the order that it has is the new one, and what it removes gets its reason there. No item may be lost.
         ``perene.post`` has ready-made ones. A step with ``recheck=True`` is done again to stored answers whenever they
         are given out, and must be the last.
         """
@@ -272,6 +282,11 @@ class Model:
         return kind in self._refused
 
     @property
+    def hooks(self) -> tuple[Hook, ...]:
+        """All that were declared rightly, in their order."""
+        return tuple(self._hooks)
+
+    @property
     def source_hook(self) -> Hook | None:
         """The source, if there is one."""
         return next(iter(self._of_kind("source")), None)
@@ -348,6 +363,7 @@ class Model:
         self.every, self.release, self.owner = terms.every, terms.release, terms.owner
         self.max_bad, self.log_features = terms.max_bad, terms.log_features
         self.offline, self.max_age, self.fallback = terms.offline, terms.max_age, terms.fallback
+        self.latency, self.memory = terms.latency, terms.memory
         if terms.schema is not None:
             self.schema = terms.schema
         if terms.label is not None:

@@ -12,6 +12,7 @@ from perene.definition.durations import duration
 from perene.definition.gates import Gate, gate
 from perene.definition.label import Label
 from perene.definition.row import Row, RowSchema
+from perene.definition.sizes import size_in_bytes
 from perene.definition.spelling import did_you_mean
 from perene.errors import DeclarationError, Mistake
 
@@ -56,6 +57,8 @@ class Terms:
     offline: timedelta | None
     max_age: timedelta | None
     fallback: str | None
+    latency: timedelta | None
+    memory: int | None
 
 
 @dataclass(slots=True)
@@ -137,12 +140,23 @@ def read_terms(where: str, given: dict[str, Any]) -> tuple[Terms, list[Mistake]]
         offline=_span(reader, "offline", given["offline"]),
         max_age=_span(reader, "max_age", given["max_age"]),
         fallback=None if given["fallback"] is None else reader.choice("fallback", given["fallback"], FALLBACK),
+        latency=_span(reader, "latency", given["latency"]),
+        memory=_size(reader, "memory", given["memory"]),
     ), reader.mistakes
 
 
 def _span(reader: _Reader, name: str, value: Any) -> timedelta | None:
     """A duration that is longer than nothing, or None."""
     return None if value is None else reader.duration(name, value, least=timedelta.resolution)
+
+
+def _size(reader: _Reader, name: str, value: Any) -> int | None:
+    """A number of bytes, or None."""
+    try:
+        return None if value is None else size_in_bytes(value)
+    except ValueError as error:
+        reader.wrong(f"{name}: {error}")
+        return None
 
 
 def _key(reader: _Reader, key: Any) -> tuple[str, ...]:
