@@ -84,7 +84,7 @@ class Step:
         """What is wrong with it alone, or with it in a model of this label."""
         wrong = list(self.wrong)
         if not wrong and self.function(label) is None:
-            wrong.append(("ranks items, but this model answers single rows", "Label(…, group=True) ranks"))
+            wrong.append(("ranks items, but this model answers single rows", 'a ranking has Label(…, group="field")'))
         return [self._mistake(*what) for what in wrong]
 
     def unfit(self, schema: RowSchema, label: Label, answer: pl.DataType) -> list[Mistake]:
