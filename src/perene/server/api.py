@@ -17,7 +17,8 @@ from perene.pipelines.truths import parse_truths
 from perene.records.identity import plain
 from perene.records.plain import plain_data
 from perene.server.hot import unknown_model
-from perene.server.problems import RequestError, problem
+from perene.server.problems import RequestError, Tell, problem
+from perene.server.protocols import inference, scoring
 from perene.server.requests import check_json, read_body, read_rows
 from perene.server.service import Service
 
@@ -32,6 +33,8 @@ def build_api(service: Service) -> Starlette:
         Route("/v1/models/{model}/predictions/{prediction_id}", api.prediction),
         Route("/healthz", api.health),
         Route("/readyz", api.ready),
+        *inference.routes(service),
+        *scoring.routes(service),
     ]
     handlers = {PereneError: _refuse, HTTPException: _refuse_route, Exception: _refuse}
     return Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
@@ -85,13 +88,11 @@ class _Api:
         A server that answers, though something in its house does not work, is ready and says that it is degraded.
         """
         service = self._service
-        missing, troubles = sorted(service.roster.not_loaded), service.troubles
-        refuses = "journal" in troubles and service.app.settings.on_log_failure == "refuse"
-        is_ready = not (service.stopping or missing or refuses)
+        troubles, is_ready = service.troubles, service.is_ready
         content = {
             "status": ("degraded" if troubles else "ready") if is_ready else "not ready",
             "serves": service.roster.serves,
-            "missing": missing,
+            "missing": sorted(service.roster.not_loaded),
             "troubles": {part: {"what": e.what, "why": e.why, "mend": e.mend} for part, e in sorted(troubles.items())},
             "lost": service.losses.total,
         }
@@ -128,9 +129,17 @@ def _json(content: object, *, status: int = 200) -> Response:
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    refusal = problem(error)
+    refusal = problem(error, _teller(request.url.path))
     headers = {name.decode(): value.decode() for name, value in refusal.headers}
     return Response(refusal.body, refusal.status, headers)
+
+
+def _teller(path: str) -> Tell | None:
+    """How errors are said at a path: as its protocol does."""
+    first = path.split("/")[1]
+    if first == "v2":
+        return inference.told
+    return scoring.told if first in ("mlflow", "invocations") else None
 
 
 async def _refuse_route(request: Request, error: HTTPException) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -51,6 +52,9 @@ _TITLES = {
     503: "Not now",
 }
 RETRY_AFTER_S = 1
+Tell = Callable[
+    [PereneError, int], tuple[str, object]
+]  # of an error and its status: media type, and what is sent as JSON
 
 
 class RequestError(PereneError):
@@ -68,12 +72,24 @@ class Problem:
     body: bytes
 
 
-def problem(error: Exception) -> Problem:
-    """What a caller is told of an error. One that is not ours is logged with its trace and told without details."""
+def problem(error: Exception, tell: Tell | None = None) -> Problem:
+    """What a caller is told of an error. One that is not ours is logged with its trace and told without details.
+
+    ``tell`` writes it in the words of another protocol; problem+json when None.
+    """
     if not isinstance(error, PereneError):
         log.error("request_failed", exc_info=error)
         error = ServingError("the server failed", why=type(error).__name__, mend="see its log", code="unexpected")
     status = status_of(error)
+    kind, content = (tell or _as_problem)(error, status)
+    body = msgspec.json.encode(content)
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+    if status == 503:
+        headers.append((b"retry-after", str(RETRY_AFTER_S).encode()))
+    return Problem(status, headers, body)
+
+
+def _as_problem(error: PereneError, status: int) -> tuple[str, object]:
     content: dict[str, object] = {
         "type": f"urn:perene:{error.code}",
         "title": _TITLES.get(status, "Error"),
@@ -87,11 +103,7 @@ def problem(error: Exception) -> Problem:
         content["errors"] = [{"row": f.row, "field": f.field, "what": f.what} for f in error.fields]
     elif error.seen:
         content["seen"] = error.seen
-    body = msgspec.json.encode(content)
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    if status == 503:
-        headers.append((b"retry-after", str(RETRY_AFTER_S).encode()))
-    return Problem(status, headers, body)
+    return "application/problem+json", content
 
 
 def status_of(error: PereneError) -> int:

@@ -72,12 +72,17 @@ def read_rows(body: bytes) -> list[Any]:
         raise RequestError("the body is not as it should be", why=str(error), mend='send {"rows": [{…}]}') from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise RequestError("the body is not JSON", why=str(error), mend='send {"rows": [{…}]}') from error
-    if not rows.rows:
-        raise RequestError("there are no rows", why="rows is empty", mend='send {"rows": [{…}]}')
-    if len(rows.rows) > MAX_ROWS:
-        why = f"{len(rows.rows)} rows; the limit is {MAX_ROWS}"
-        raise RequestError("too many rows in one request", why=why, mend="send several", code="too-large")
+    check_count(rows.rows)
     return rows.rows
+
+
+def check_count(rows: list[Any]) -> None:
+    """Refuse a request without rows, and one with more than MAX_ROWS."""
+    if not rows:
+        raise RequestError("there are no rows", why="rows is empty", mend='send {"rows": [{…}]}')
+    if len(rows) > MAX_ROWS:
+        why = f"{len(rows)} rows; the limit is {MAX_ROWS}"
+        raise RequestError("too many rows in one request", why=why, mend="send several", code="too-large")
 
 
 def take_ids(rows: list[Any]) -> list[str | None] | None:

@@ -45,6 +45,12 @@ class Service:
         failure = self.journal.failure
         return dict(self.keeper.troubles) | ({} if failure is None else {"journal": failure})
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are answered: live versions are loaded, and the log can be written or is not waited for."""
+        refuses = "journal" in self.troubles and self.app.settings.on_log_failure == "refuse"
+        return not (self.stopping or self.roster.not_loaded or refuses)
+
     def start(self) -> None:
         """Load what is live, then begin to follow the ledger and to drain."""
         self.roster.start()

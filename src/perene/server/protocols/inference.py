@@ -1,0 +1,173 @@
+"""The Open Inference Protocol v2 over REST, with the binary tensor data extension.
+
+Its metadata, its health and ``infer``; a version in a path must be the one that answers. What comes in goes the way of
+every prediction (``Answering.submit``), so that batches, ids, limits and the log are the same as of the native API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from importlib.metadata import version
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from perene.definition.model import Model
+from perene.errors import NotFound, PereneError
+from perene.server.answering import Answering
+from perene.server.hot import unknown_model
+from perene.server.problems import RequestError
+from perene.server.protocols import tensors
+from perene.server.requests import check_count, read_body, take_ids
+from perene.server.service import Service
+
+_BINARY = "application/octet-stream"
+_DECODER = msgspec.json.Decoder(tensors.InferRequest)
+_LENGTH = "Inference-Header-Content-Length"
+_MEND = 'send {"inputs": [{"name": …, "shape": [n], "datatype": …, "data": […]}, …]}'
+
+
+def routes(service: Service) -> list[Route]:
+    """The routes of the protocol."""
+    protocol = _Inference(service)
+    of_model = [
+        ("", protocol.model, "GET"),
+        ("/ready", protocol.model_ready, "GET"),
+        ("/infer", protocol.infer, "POST"),
+    ]
+    return [
+        Route("/v2", protocol.server),
+        Route("/v2/health/live", protocol.live),
+        Route("/v2/health/ready", protocol.ready),
+        *(
+            Route(f"/v2/models/{{model}}{version}{end}", endpoint, methods=[method])
+            for version in ("", "/versions/{version}")
+            for end, endpoint, method in of_model
+        ),
+    ]
+
+
+class _Inference:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def server(self, request: Request) -> Response:
+        """Which server this is, and what it can."""
+        return _json({"name": "perene", "version": version("perene"), "extensions": ["binary_tensor_data"]})
+
+    async def live(self, request: Request) -> Response:
+        """The process lives."""
+        return _json({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        """Whether every model is ready, as /readyz says it."""
+        is_ready = self._service.is_ready
+        return _json({"ready": is_ready}, status=200 if is_ready else 503)
+
+    async def model(self, request: Request) -> Response:
+        """The tensors of a model: a field of its Row each."""
+        answering = self._asked(request)
+        model = answering.model
+        datatype, shape = tensors.answer_tensor(model.answer_dtype, len(model.label.classes))
+        prediction: dict[str, object] = {"name": "prediction", "datatype": datatype, "shape": shape}
+        if len(shape) > 1:
+            prediction["parameters"] = {"classes": model.label.classes}
+        return _json(
+            {
+                "name": model.name,
+                "versions": [str(answering.predictor.version.version)] if answering.predictor else [],
+                "platform": "perene",
+                "inputs": [
+                    {"name": field.name, "datatype": tensors.datatype_of(field), "shape": [-1]}
+                    for field in model.schema.fields
+                ],
+                "outputs": [prediction, {"name": tensors.PREDICTION_ID, "datatype": "BYTES", "shape": [-1]}],
+            }
+        )
+
+    async def model_ready(self, request: Request) -> Response:
+        """Whether a model answers."""
+        answering = self._asked(request)
+        is_ready = answering.predictor is not None
+        return _json({"name": answering.model.name, "ready": is_ready}, status=200 if is_ready else 503)
+
+    async def infer(self, request: Request) -> Response:
+        """Predictions of the rows that a request's tensors hold."""
+        answering = self._asked(request)
+        _check_kind(request)
+        asked, binary = _decoded(await read_body(request.headers.raw, request.receive), request.headers.get(_LENGTH))
+        answer = tensors.Answer(asked, partial(_check_answer, answering.model, request.path_params.get("version")))
+        rows = tensors.rows_of(asked, binary, answering.model.schema.fields)
+        check_count(rows)
+        body = await answering.submit(rows, take_ids(rows), answer)
+        if answer.header_length is None:
+            return Response(body, media_type="application/json")
+        return Response(body, media_type=_BINARY, headers={_LENGTH: str(answer.header_length)})
+
+    def _asked(self, request: Request) -> Answering:
+        """The model that a path names. Raises NotFound, also where it names a version that does not answer."""
+        name, wanted = request.path_params["model"], request.path_params.get("version")
+        if name not in self._service.models:
+            raise unknown_model(name, self._service.models)
+        answering = self._service.models[name]
+        if wanted is not None:
+            predictor = answering.predictor
+            _check_version(name, wanted, None if predictor is None else str(predictor.version.version))
+        return answering
+
+
+def _check_version(model: str, wanted: str, answers: str | None) -> None:
+    if wanted != answers:
+        why = "no version of it answers" if answers is None else f"version {answers} answers"
+        raise NotFound(f"{model} has no version {wanted!r} here", why=why, mend="leave the version out of the path")
+
+
+def _check_answer(model: Model, wanted: str | None, content: Mapping[str, object]) -> None:
+    """Refuse to answer a path that names a version with what another said, exchanged meanwhile or of an earlier day."""
+    if wanted is not None:
+        _check_version(model.name, wanted, str(content["model_version"]))
+
+
+def _check_kind(request: Request) -> None:
+    """Refuse what a browser may send for any page. Protocol clients send JSON, bytes, or say nothing of it.
+
+    A browser sends bodies of no stated type too, but none without the page's Origin.
+    """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        mend = "send it as it is"
+        raise RequestError("the body is compressed", why=f"it says {encoding!r}", mend=mend, code="not-json")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ("application/json", _BINARY) or (not kind and "origin" not in request.headers):
+        return
+    mend = f"send content-type: application/json or {_BINARY}"
+    raise RequestError("the body must be JSON or bytes", why=f"it says {kind!r}", mend=mend, code="not-json")
+
+
+def _decoded(body: bytes, header_length: str | None) -> tuple[tensors.InferRequest, bytes]:
+    """The JSON of a request, and the bytes that follow it."""
+    length = len(body)
+    if header_length is not None:
+        if not header_length.isdecimal() or int(header_length) > length:
+            why = f"it says {header_length!r}; the body has {length} bytes"
+            raise RequestError(f"{_LENGTH} is wrong", why=why, mend="send the length of the JSON")
+        length = int(header_length)
+    try:
+        return _DECODER.decode(body[:length]), body[length:]
+    except msgspec.ValidationError as error:
+        raise RequestError("the body is not as it should be", why=str(error), mend=_MEND) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RequestError("the body is not JSON", why=str(error), mend=_MEND) from error
+
+
+def told(error: PereneError, status: int) -> tuple[str, object]:
+    """An error as this protocol says it."""
+    parts = [error.what, error.why, *error.seen, error.mend]
+    return "application/json", {"error": "; ".join(part for part in parts if part)}
+
+
+def _json(content: object, *, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
