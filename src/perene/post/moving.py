@@ -44,7 +44,7 @@ def _moving(kind: str, what: Reading, by: float, sign: float, *, name: str, line
         read = what.numbers(rows, scores_of(items, rows.height))
         weights = np.where(np.isnan(read), 0.0, read)
         if np.isinf(weights).any():
-            raise ServingError(f"post {name} read an infinite number from {what.shown()}")
+            raise ServingError(f"post {name} read an infinite number from {what.shown()}", mend="give finite numbers")
         moves = sign * by * np.asarray(of_items(weights, kept), dtype=np.float64)
         scores = moved(probabilities(kept, name), moves)
         return by_score(items, kept.with_columns(score=pl.Series(scores, dtype=pl.Float64)))

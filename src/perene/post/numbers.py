@@ -19,6 +19,7 @@ from perene.errors import ServingError
 
 Numbers = NDArray[np.float64]
 _INT64 = 2.0**63
+_SEE = "see what the model gives for nulls; a step before it can put a number in its place"
 
 
 def clip(least: float | None = None, most: float | None = None, *, name: str = "clip") -> Step:
@@ -48,7 +49,8 @@ def round(decimals: int | None = None, *, name: str = "round") -> Step:
     def whole(p: Numbers) -> NDArray[np.int64]:
         rounded = np.round(p)
         if not bool((np.abs(rounded) < _INT64).all()):
-            raise ServingError(f"post {name} got a prediction that is no number of 64 bits", code="no-number")
+            what = f"post {name} got a prediction that is no number of 64 bits"
+            raise ServingError(what, mend=_SEE, code="no-number")
         return rounded.astype(np.int64)
 
     def values(p: Numbers) -> Numbers:
@@ -142,7 +144,7 @@ def not_finite(**numbers: object) -> Iterator[Wrong]:
 def _reached(name: str, p: Numbers, level: float | Numbers) -> NDArray[np.bool_]:
     """Whether each output reaches its level; what is no number does not silently count as false."""
     if not bool(np.isfinite(p).all() and np.isfinite(level).all()):
-        raise ServingError(f"post {name} got a prediction that is no number", code="no-number")
+        raise ServingError(f"post {name} got a prediction that is no number", mend=_SEE, code="no-number")
     return np.asarray(p >= level)
 
 

@@ -40,7 +40,8 @@ class Reading:
         given = self.read(**{name: available[name] for name in _parameters(self.read)})
         values = given if isinstance(given, pl.Series) else pl.Series(vector_back(given))
         if len(values) != rows.height:
-            raise ServingError(f"{self.shown()} returned {len(values)} values for {rows.height} rows")
+            what = f"{self.shown()} returned {len(values)} values for {rows.height} rows"
+            raise ServingError(what, mend="return one value for each row")
         return values
 
     def flags(self, rows: pl.DataFrame, p: NDArray[np.float64]) -> pl.Series:

@@ -94,8 +94,7 @@ def test_a_number_moves_by_so_many_times_the_log_odds() -> None:
     items = items_of([0.5, 0.5, 0.5])
 
     made = [
-        post.boost(what, 0.7)(rows=rows, items=items)
-        for what in ("trust", pl.col("trust"), lambda rows: rows["trust"])
+        post.boost(what, 0.7)(rows=rows, items=items) for what in ("trust", pl.col("trust"), lambda rows: rows["trust"])
     ]
 
     for after in made:
