@@ -93,7 +93,7 @@ def test_a_prediction_is_not_asked_with_get(client) -> None:
 
 def test_what_is_not_there_is_a_problem_too(client) -> None:
     """An unknown path gets the same form of refusal."""
-    status, answer = client.ask("GET", "/v2/health")
+    status, answer = client.ask("GET", "/v1/health")
 
     assert (status, answer["code"]) == (404, "not-found")
 

@@ -52,9 +52,7 @@ _TITLES = {
     503: "Not now",
 }
 RETRY_AFTER_S = 1
-Tell = Callable[
-    [PereneError, int], tuple[str, object]
-]  # of an error and its status: media type, and what is sent as JSON
+Tell = Callable[[PereneError, int], tuple[str, object]]  # of an error and its status: media type, and JSON
 
 
 class RequestError(PereneError):
