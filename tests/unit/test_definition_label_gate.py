@@ -35,9 +35,20 @@ def test_type_gives_the_task(kind, task, dtype, classes):
     assert (label.task, label.dtype, label.classes, label.mistakes) == (task, dtype, classes, ())
 
 
-def test_group_gives_ranking():
-    """A grouped label is ranked by."""
-    assert Label("y", float, group=True).task is Task.RANKING
+@pytest.mark.parametrize(("kind", "dtype"), [(float, pl.Float64()), (bool, pl.Boolean())])
+def test_group_gives_ranking(kind, dtype):
+    """A grouped label is ranked by, and keeps its column's type and the fields that a group shares."""
+    label = Label("y", kind, group=["user", "visit"])
+
+    assert (label.task, label.dtype, label.group, label.mistakes) == (Task.RANKING, dtype, ("user", "visit"), ())
+
+
+@pytest.mark.parametrize("group", [True, False, "", [], ["visit", "visit"], [1]])
+def test_a_group_without_fields_is_a_mistake(group):
+    """And says how it is named."""
+    (mistake,) = Label("y", bool, group=group).mistakes
+
+    assert "say which the rows of a request share" in mistake.what
 
 
 def test_label_keeps_its_times():

@@ -95,7 +95,7 @@ def test_the_squared_error_of_a_probability_is_brier_score() -> None:
         (Label("hours", float), ["squared_error", "absolute_error"]),
         (Label("late", bool), ["log_loss", "squared_error"]),
         (Label("fate", Literal["lost", "came"]), ["log_loss"]),
-        (Label("grade", float, group=True), ["squared_error", "absolute_error"]),
+        (Label("grade", float, group="visit"), ["squared_error", "absolute_error"]),
     ],
 )
 def test_each_task_has_its_metrics(label, names) -> None:

@@ -46,4 +46,5 @@ def _of_rest(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
 
 def _label(declaration: Mapping[str, Any]) -> str:
     label = declaration["label"]
-    return f"{label['name']} ({', '.join(label['classes']) or label['task']})"
+    ranked = f"ranking of {label['type']} by {', '.join(label['group'])}" if label["group"] else label["task"]
+    return f"{label['name']} ({', '.join(label['classes']) or ranked})"

@@ -28,7 +28,9 @@ def declared(model: Model) -> dict[str, Any]:
         "label": {
             "name": label.name,
             "task": label.task.value,
+            "type": str(label.dtype),
             "classes": list(label.classes),
+            "group": list(label.group),
             "known_at": label.known_at,
             "wait": label.wait.total_seconds(),
             "unit": label.unit,

@@ -27,15 +27,15 @@ from perene.definition.spelling import did_you_mean
 from perene.definition.steps import Step
 from perene.errors import DataError, DeclarationError, Mistake
 
-_TABLE_NAMES = ("rows", "x")
+_TABLE_NAMES = ("rows", "x", "items")
 _VECTOR_NAMES = ("y", "p", "at", "weights", "groups", "positions")
 _MAY = {
     "source": ("since", "until"),
     "features": ("rows",),
     "train": ("x", "y", "rows", "at", "weights", "groups", "positions", "seed"),
-    "metric": ("y", "p", "rows", "x", "at", "weights", "groups", "positions"),
+    "metric": ("y", "p", "rows", "x", "at", "weights", "groups"),
     "slice": ("rows", "x", "at"),
-    "post": ("rows", "x", "p", "at", "groups", "positions", "folder"),
+    "post": ("rows", "x", "p", "items", "at", "folder"),
     "golden": (),
     "population": ("at",),
 }
@@ -45,7 +45,7 @@ _MUST = {
     "train": ("x", "y"),
     "metric": ("y", "p"),
     "slice": ("rows",),
-    "post": ("p",),
+    "post": (),
     "golden": (),
     "population": ("at",),
 }
@@ -124,6 +124,8 @@ class Hook:
             case "train" | "population":
                 return value
             case "source" | "golden":
+                return table_back(value)
+            case "post" if "items" in self.parameters:
                 return table_back(value)
             case "features":
                 back: Any = table_back(value)
@@ -211,6 +213,8 @@ def _wrong_parameters(kind: str, parameters: Sequence[inspect.Parameter]) -> Ite
     for name in _MUST[kind]:
         if name not in names:
             yield f"does not take {name}"
+    if kind == "post" and ("p" in names) is ("items" in names):
+        yield "takes both p and items; it gets one of them" if "p" in names else "takes neither p nor items"
 
 
 def _frames(function: Any, parameters: Sequence[inspect.Parameter]) -> tuple[dict[str, Kind], list[str]]:

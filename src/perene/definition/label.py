@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum, StrEnum
@@ -22,12 +23,7 @@ class Task(StrEnum):
     RANKING = "ranking"
 
 
-_DTYPES: dict[Task, pl.DataType] = {
-    Task.REGRESSION: pl.Float64(),
-    Task.BINARY: pl.Boolean(),
-    Task.MULTICLASS: pl.String(),
-    Task.RANKING: pl.Float64(),
-}
+_DTYPES: dict[object, pl.DataType] = {float: pl.Float64(), bool: pl.Boolean()}
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -40,12 +36,16 @@ class Label:
         known_at: the column that says when it was known; without one it counts as known when it arrives.
         wait: how long after its event a label may still come; rows younger than that are not learnt from.
         unit: of a regression's label, for people.
-        group: whether a request's rows are one group to be ranked.
+        group: makes it a ranking: the field, or fields, that the rows of a request share, as ``"visit"``. Rows with the
+            same of these and the same event time are one group. The type is then ``bool`` (chosen or not) or ``float``
+            (how good, 0 is not at all).
     """
 
     name: str
     task: Task
+    dtype: pl.DataType
     classes: tuple[str, ...]
+    group: tuple[str, ...]
     known_at: str | None
     wait: timedelta
     unit: str | None
@@ -59,17 +59,19 @@ class Label:
         known_at: str | None = None,
         wait: str | timedelta = "0s",
         unit: str | None = None,
-        group: bool = False,
+        group: str | Sequence[str] | None = None,
     ) -> None:
         wrong: list[str] = []
         if not (isinstance(name, str) and name.isidentifier()):
             wrong.append(f"the label's name {name!r} is not a column's name")
         if known_at is not None and not (isinstance(known_at, str) and known_at.isidentifier() and known_at != name):
             wrong.append(f"the label's known_at={known_at!r} is not the name of another column")
-        task = Task.REGRESSION
+        groups, unread = _group(group)
+        wrong += unread
+        task, dtype = Task.REGRESSION, _DTYPES[float]
         classes: tuple[str, ...] = ()
         try:
-            task, classes = _task(type, group=group)
+            task, dtype, classes = _task(type, is_ranked=group is not None)
         except ValueError as error:
             wrong.append(str(error))
         try:
@@ -77,32 +79,35 @@ class Label:
         except ValueError as error:
             waits = timedelta(0)
             wrong.append(f"the label's wait: {error}")
-        parts = (name, task, classes, known_at, waits, unit, tuple(Mistake(where="", what=what) for what in wrong))
+        mistakes = tuple(Mistake(where="", what=what) for what in wrong)
+        parts = (name, task, dtype, classes, groups, known_at, waits, unit, mistakes)
         for part, value in zip(self.__slots__, parts, strict=True):
             object.__setattr__(self, part, value)
 
-    @property
-    def dtype(self) -> pl.DataType:
-        """The label's column: numbers, true or false, or the classes' names."""
-        return _DTYPES[self.task]
+
+def _group(given: Any) -> tuple[tuple[str, ...], list[str]]:
+    """The fields that a group's rows share, and what is wrong with them."""
+    if given is None:
+        return (), []
+    names = (given,) if isinstance(given, str) and given else tuple(given) if isinstance(given, list | tuple) else ()
+    if names and all(isinstance(name, str) for name in names) and len(set(names)) == len(names):
+        return names, []
+    return (), [f'the label\'s group={given!r} names no fields: say which the rows of a request share, as "visit"']
 
 
-def _task(kind: Any, *, group: bool) -> tuple[Task, tuple[str, ...]]:
-    if group:
-        if kind not in (float, bool):
-            raise ValueError(f"the label's type {_name(kind)} cannot be ranked by: use float or bool")
-        return Task.RANKING, ()
-    if kind is float:
-        return Task.REGRESSION, ()
-    if kind is bool:
-        return Task.BINARY, ()
+def _task(kind: Any, *, is_ranked: bool) -> tuple[Task, pl.DataType, tuple[str, ...]]:
+    if kind in (float, bool):
+        task = Task.RANKING if is_ranked else Task.REGRESSION if kind is float else Task.BINARY
+        return task, _DTYPES[kind], ()
+    if is_ranked:
+        raise ValueError(f"the label's type {_name(kind)} cannot be ranked by: use float or bool")
     classes = get_args(kind) if get_origin(kind) is Literal else ()
     if isinstance(kind, type) and issubclass(kind, Enum):
         classes = tuple(member.value for member in kind)
     if len(set(classes)) < 2 or not all(isinstance(name, str) for name in classes):
         hint = "float" if kind is int else "float, bool, or a Literal or Enum of at least two texts"
         raise ValueError(f"the label's type {_name(kind)} gives no task: use {hint}")
-    return Task.MULTICLASS, tuple(dict.fromkeys(classes))
+    return Task.MULTICLASS, pl.String(), tuple(dict.fromkeys(classes))
 
 
 def _name(kind: Any) -> str:

@@ -273,6 +273,12 @@ class Model:
             self.ensure_sound()
         return metric_hook(name, ready[name])
 
+    def with_hooks(self, change: Callable[[Hook], Hook]) -> Model:
+        """The model with each hook as ``change`` makes it: to watch them, for one."""
+        other = copy(self)
+        other._hooks = [change(hook) for hook in self._hooks]
+        return other
+
     def has(self, kind: str) -> bool:
         """Whether a hook of this kind was declared, rightly or wrongly."""
         return kind in self._refused or bool(self._of_kind(kind))

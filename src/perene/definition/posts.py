@@ -1,4 +1,4 @@
-"""Post steps: from the model's raw output to the answer."""
+"""Post steps of single rows: from the model's raw output to the answer. Those of a ranking are in ``ranks``."""
 
 from __future__ import annotations
 
@@ -27,8 +27,43 @@ def apply_posts(model: Model, rows: pl.DataFrame, raw: Array) -> tuple[list[Arra
         DeclarationError: a step returned another number of values, another shape before the last step, or other
         things than it declares.
     """
-    if not model.posts or not rows.height:
-        return [raw for _ in model.posts], raw
+    hooks = [hook for hook in model.posts if not hook.removes]
+    if not hooks or not rows.height:
+        return [raw for _ in hooks], raw
+    given = given_to_posts(model, rows)
+    steps, current = [], np.repeat(raw, 2, axis=0) if rows.height == 1 else raw
+    for hook in hooks:
+        current = _step(hook, current, given, last=hook is hooks[-1])
+        steps.append(current[: rows.height])
+    return steps, steps[-1]
+
+
+def remove_rows(
+    model: Model, rows: pl.DataFrame, final: Array, *, again: bool = False
+) -> tuple[list[Array], list[str | None]]:
+    """The answers after each removal, and why each row was taken out: null where it was not, else the first reason.
+
+    ``again`` does those only that hold of stored answers too (``recheck``), to answers that are given out later.
+    """
+    hooks = [hook for hook in model.posts if hook.removes and (hook.recheck or not again)]
+    removed: list[str | None] = [None] * rows.height
+    if not hooks or not rows.height:
+        return [final for _ in hooks], removed
+    given = given_to_posts(model, rows)
+    steps, before = [], np.repeat(final, 2, axis=0) if rows.height == 1 else final
+    for hook in hooks:
+        assert hook.step is not None and hook.step.removal is not None
+        reasons = hook(p=before, **given)[: rows.height]
+        fresh = [n for n, reason in enumerate(reasons) if reason is not None and removed[n] is None]
+        after = (steps[-1] if steps else final).copy()
+        for n in fresh:
+            after[n], removed[n] = hook.step.removal.instead, reasons[n]
+        steps.append(after)
+    return steps, removed
+
+
+def given_to_posts(model: Model, rows: pl.DataFrame) -> dict[str, Any]:
+    """What the steps ask for beside the outputs; a single row comes twice."""
     wanted = {name for hook in model.posts for name in hook.parameters}
     given: dict[str, Any] = {"folder": model.folder}
     if wanted & {"rows", "at", "x"}:
@@ -36,11 +71,7 @@ def apply_posts(model: Model, rows: pl.DataFrame, raw: Array) -> tuple[list[Arra
         given |= {"rows": known, "at": known[model.at]}
     if "x" in wanted:
         given["x"] = model.compute_features(given["rows"])
-    steps, current = [], np.repeat(raw, 2, axis=0) if rows.height == 1 else raw
-    for hook in model.posts:
-        current = _step(hook, current, given, last=hook is model.posts[-1])
-        steps.append(current[: rows.height])
-    return steps, steps[-1]
+    return given
 
 
 def _step(hook: Hook, before: Array, given: dict[str, Any], *, last: bool) -> Array:

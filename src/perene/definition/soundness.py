@@ -44,15 +44,33 @@ def unsound(model: Model, terms: Terms) -> Iterator[Mistake]:
         if hook.answer is not None and not isinstance(hook.answer, pl.Float64 | pl.List):
             what = f"post {hook.name} returns {hook.answer}, but only the last step may change the answer's type"
             yield Mistake(where=hook.line, what=what)
+    yield from _of_ranking(model, terms)
     yield from unsound_order(model.posts)
     if terms.schema is not None and terms.label is not None:
         yield from unfit_steps(model)
+
+
+def _of_ranking(model: Model, terms: Terms) -> Iterator[Mistake]:
+    """Hooks that need groups where there are none, and answers that are no scores where there are."""
+    if terms.label is None:
+        return
+    is_ranking = terms.label.task is Task.RANKING
+    for hook in model.hooks:
+        needs = next((name for name in ("items", "groups") if name in hook.parameters), "")
+        if needs and not is_ranking:
+            what = f"{hook.kind} {hook.name} takes {needs}, but the model ranks nothing"
+            yield Mistake(where=hook.line, what=what, mend='Label(…, group="visit") ranks')
+        elif is_ranking and hook.answer is not None and hook.step is None and hook.answer != pl.Float64:
+            what = f"post {hook.name} returns {hook.answer}, but the items of a ranking have scores"
+            yield Mistake(where=hook.line, what=what, mend="return numbers; a ranking is answered by its order")
 
 
 def _of_row(terms: Terms) -> Iterator[tuple[str, str]]:
     schema = terms.schema
     if schema is None:
         return
+    for name in terms.label.group if terms.label else ():
+        yield from _named(schema, "group", name)
     for name in terms.key:
         yield from _named(schema, "key", name)
         if name in schema and isinstance(schema[name].dtype, pl.Float64):

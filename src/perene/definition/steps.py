@@ -110,7 +110,7 @@ class Step:
 
 def unsound_order(hooks: Sequence[Hook]) -> Iterator[Mistake]:
     """Steps that undo what another did before them: each is named with what it would undo."""
-    last, placed = None, None
+    last, placed, single = None, None, None
     for hook in hooks:
         step = hook.step
         if hook.recheck:
@@ -118,6 +118,11 @@ def unsound_order(hooks: Sequence[Hook]) -> Iterator[Mistake]:
         elif last is not None and not (step is not None and step.settings["step"] == "top"):
             what = f"post {hook.name} comes after {last.name}, which must have the last word"
             yield Mistake(where=hook.line, what=what, mend=f"declare {last.name} after it; only top may follow")
+        if single is not None and not hook.removes:
+            what = f"post {hook.name} comes after {single.name}, which says what is answered instead"
+            yield Mistake(where=hook.line, what=what, mend=f"declare {single.name} after it")
+        if hook.removes and "items" not in hook.parameters:
+            single = hook
         if placed is not None and step is not None and step.order is not None:
             what = f"post {hook.name} orders the items anew, and undoes {placed.name}"
             mend = f"declare {hook.name} before {placed.name}, or take one away"

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from perene.definition.checks import check_features_rowwise
 from perene.definition.frames import handed_table
+from perene.definition.groups import Groups, groups_of
 from perene.definition.label import Task
 from perene.definition.model import Model
-from perene.definition.posts import apply_posts
+from perene.definition.posts import apply_posts, given_to_posts, remove_rows
+from perene.definition.ranks import rank_rows
 from perene.errors import BundleError, DeclarationError, PereneError, TrainingError
 from perene.pipelines import flavours
 from perene.pipelines.native import Native, recognised
@@ -37,11 +39,16 @@ class Output:
 
     ``raw`` is what the model gave: shape (n,), or (n, k) for k classes in the label's order; of a binary label the
     probability of true. ``steps`` are the outputs after each post step, ``final`` the answers.
+
+    Of a ranking ``final`` are the scores, ``rank`` is each row's place in the answer of its group (1 is the first, 0 is
+    none) and ``removed`` says why it has none; each of ``steps`` has shape (n, 2): score and rank (NaN: removed).
     """
 
     raw: NDArray[np.float64]
     steps: list[NDArray[Any]]
     final: NDArray[Any]
+    rank: NDArray[np.int64] | None = None
+    removed: list[str | None] | None = None
 
 
 class Predictor:
@@ -62,9 +69,12 @@ class Predictor:
         self._native: Native | None = None
         self.batch_s = inf
 
-    def predict(self, rows: pl.DataFrame) -> Output:
-        """Predict checked rows: features, model, post steps. Rows may have columns that this version does not know."""
-        return answer(self.model, self._fitted, rows, native=self._native)
+    def predict(self, rows: pl.DataFrame, *, groups: Groups | None = None) -> Output:
+        """Predict checked rows: features, model, post steps. Rows may have columns that this version does not know.
+
+        ``groups`` says which rows are ranked together, shape (n,); None where the rows themselves say it.
+        """
+        return answer(self.model, self._fitted, rows, groups=groups, native=self._native)
 
     def quicken(self, rows: pl.DataFrame) -> None:
         """Call a recognised model natively if it answers these rows alike, and see how long a batch of them takes."""
@@ -76,13 +86,22 @@ class Predictor:
             self.batch_s = min(self.batch_s, perf_counter() - started)
 
 
-def answer(model: Model, fitted: Any, rows: pl.DataFrame, *, native: Native | None = None) -> Output:
+def answer(
+    model: Model, fitted: Any, rows: pl.DataFrame, *, groups: Groups | None = None, native: Native | None = None
+) -> Output:
     """What a fitted object says of rows, by the model's features and post steps."""
     features = model.compute_features(rows)
     said = native(features) if native is not None and native.fits(features) else _said(model, fitted, features)
     raw = _in_shape(model, fitted, said, rows.height)
+    if model.label.task is Task.RANKING:
+        together = groups_of(model, rows) if groups is None else groups
+        ranked = rank_rows(model, together, raw, given_to_posts(model, rows))
+        return Output(raw=raw, steps=ranked.steps, final=ranked.score, rank=ranked.rank, removed=ranked.removed)
     steps, final = apply_posts(model, rows, raw)
-    return Output(raw=raw, steps=steps, final=final)
+    if not any(hook.removes for hook in model.posts):
+        return Output(raw=raw, steps=steps, final=final)
+    removals, removed = remove_rows(model, rows, final)
+    return Output(raw=raw, steps=[*steps, *removals], final=removals[-1], removed=removed)
 
 
 def _said(model: Model, fitted: Any, features: pl.DataFrame) -> NDArray[np.float64]:
@@ -102,7 +121,8 @@ def _said(model: Model, fitted: Any, features: pl.DataFrame) -> NDArray[np.float
 
 
 def _has_chances(model: Model, fitted: Any) -> bool:
-    return model.label.task in (Task.BINARY, Task.MULTICLASS) and hasattr(fitted, "predict_proba")
+    """Whether to ask for chances: of classes, and of true; a ranking by numbers has none."""
+    return not model.label.dtype.is_float() and hasattr(fitted, "predict_proba")
 
 
 def _in_shape(model: Model, fitted: Any, said: NDArray[np.float64], height: int) -> NDArray[np.float64]:
@@ -183,7 +203,7 @@ def probe_content(rows: pl.DataFrame, output: Output) -> bytes:
 def _in_order(model: Model, fitted: Any, p: NDArray[np.float64]) -> NDArray[np.float64]:
     """Columns of predict_proba in the label's order; a class that training did not see gets 0."""
     seen = list(getattr(fitted, "classes_", ()))
-    if model.label.task is Task.BINARY:
+    if model.label.task is not Task.MULTICLASS:
         if p.ndim == 1:
             return p
         if not seen:

@@ -35,7 +35,7 @@ def predictions_columns(model: Model) -> dict[str, pl.DataType]:
     """The prediction log: one row per prediction, as it was asked for and answered.
 
     Of candidates that are ranked together, ``group`` names them, ``rank`` is the place in the answer (1 is the first)
-    and ``removed`` the reason why a post step took one out. ``features`` (JSON, as text) comes with it when the model
+    and ``removed`` the reason why a post step took one out; each of their ``steps`` is score and rank. ``features`` (JSON, as text) comes with it when the model
     declares ``log_features``.
     """
     number = _number(model)
@@ -56,7 +56,7 @@ def predictions_columns(model: Model) -> dict[str, pl.DataType]:
         "recorded_at": INSTANT,
         "request": pl.Struct({f.name: f.dtype for f in model.schema.fields if f.logged}),
         "raw": number,
-        "steps": pl.List(number),
+        "steps": pl.List(pl.List(pl.Float64()) if model.label.task is Task.RANKING else number),
         "final": model.answer_dtype,
         "rank": pl.Int32(),
         "removed": pl.String(),
