@@ -329,6 +329,29 @@ audit = sa.Table(
     sa.Column("after", _Json),
 )
 
+# Offline predictions: each load of a model. The newest ready one is what look-ups read.
+generation = sa.Table(
+    "generation",
+    metadata,
+    _id(),
+    _model(index=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("recipe", sa.String, nullable=False),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("origin", Prose, nullable=False),  # "population", or the file's name
+    sa.Column("run", sa.Integer),
+    sa.Column("actor", Prose, nullable=False),
+    sa.Column("computed_at", Instant, nullable=False),  # project time of its beginning
+    sa.Column("ended_at", Instant),  # machine time
+    sa.Column("rows", sa.Integer, nullable=False, default=0),  # so far
+    sa.Column("keys", sa.Integer, nullable=False, default=0),
+    sa.Column("aside", sa.Integer, nullable=False, default=0),  # rows that do not fit the Row
+    sa.Column("fields", _Json, nullable=False),  # of the Row, in the order in which each row's values are stored
+    sa.Column("steps", _Json, nullable=False),  # the version's post steps: [name, whether it is done again]
+    sa.Column("error", _Json),
+    sa.ForeignKeyConstraint(["model", "version"], ["model_version.model", "model_version.version"]),
+)
+
 # What each server process runs, by machine time; a silent one is dead.
 server = sa.Table(
     "server",

@@ -23,6 +23,7 @@ def upgrade() -> None:
     _versions()
     _ledger()
     _runs()
+    _generations()
     _watch()
     forbid_changes(op.get_bind(), "release_event")
     forbid_changes(op.get_bind(), "audit")
@@ -291,6 +292,36 @@ def _runs() -> None:
         sa.ForeignKeyConstraint(["run"], ["run.id"], name="fk_step_run_run"),
         sa.PrimaryKeyConstraint("run", "name", name="pk_step"),
     )
+
+
+def _generations() -> None:
+    op.create_table(
+        "generation",
+        sa.Column("id", sa.Integer, sa.Identity(), nullable=False),
+        sa.Column("model", sa.String, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("recipe", sa.String, nullable=False),
+        sa.Column("state", sa.String, nullable=False),
+        sa.Column("origin", sa.String, nullable=False),
+        sa.Column("run", sa.Integer),
+        sa.Column("actor", sa.String, nullable=False),
+        sa.Column("computed_at", Instant, nullable=False),
+        sa.Column("ended_at", Instant),
+        sa.Column("rows", sa.Integer, nullable=False),
+        sa.Column("keys", sa.Integer, nullable=False),
+        sa.Column("aside", sa.Integer, nullable=False),
+        sa.Column("fields", _Json, nullable=False),
+        sa.Column("steps", _Json, nullable=False),
+        sa.Column("error", _Json),
+        sa.ForeignKeyConstraint(
+            ["model", "version"],
+            ["model_version.model", "model_version.version"],
+            name="fk_generation_model_version_model_version",
+        ),
+        sa.ForeignKeyConstraint(["model"], ["model.name"], name="fk_generation_model_model"),
+        sa.PrimaryKeyConstraint("id", name="pk_generation"),
+    )
+    op.create_index("ix_generation_model", "generation", ["model"], unique=False)
 
 
 def _watch() -> None:
