@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import select
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,18 +54,24 @@ class LocalEngine:
         self._process: subprocess.Popen[str] | None = None
         self._turn = threading.Lock()
 
-    def run(self, task: str, folder: Path, *, lost: threading.Event | None = None) -> TaskEnd:
-        """Run a task, named ``"module:function"``, on a folder.
+    def run(
+        self, task: str, folder: Path, *, lost: threading.Event | None = None, limit_s: float = math.inf
+    ) -> TaskEnd:
+        """Run a task, named ``"module:function"``, on a folder; one that takes longer than ``limit_s`` is killed.
 
         Raises LostLease, and kills the task, when ``lost`` is set meanwhile.
         """
         with self._turn:
             try:
                 process = self._asked(json.dumps({"task": task, "folder": str(folder)}) + "\n")
-                told = self._wait(process, lost)
+                told = self._wait(process, lost, limit_s)
             except BaseException:
                 self._kill()
                 raise
+            if told is None:
+                self._kill()
+                died = f"the end of its time ({limit_s:g} s)"
+                return TaskEnd(seconds=limit_s, peak_memory=0, failed=False, died=died, printed=_printed(folder))
         return _end(told, folder)
 
     def close(self) -> None:
@@ -99,9 +107,15 @@ class LocalEngine:
             )
         return self._process
 
-    def _wait(self, process: subprocess.Popen[str], lost: threading.Event | None) -> dict[str, Any]:
+    def _wait(
+        self, process: subprocess.Popen[str], lost: threading.Event | None, limit_s: float
+    ) -> dict[str, Any] | None:
+        """What the nursery says of the task's end; None when its time is over before."""
         assert process.stdout is not None
+        until = time.monotonic() + limit_s
         while not select.select([process.stdout], [], [], _LOOK_S)[0]:
+            if time.monotonic() >= until:
+                return None
             if lost is not None and lost.is_set():
                 what = "the run was taken over by another worker, so its task was ended"
                 raise LostLease(what, mend="nothing: the other one goes on")
@@ -135,11 +149,15 @@ def _end(told: dict[str, Any], folder: Path) -> TaskEnd:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         died = f"signal {number} ({signal.strsignal(number)})"
-    lines = (folder / PRINTED).read_text(errors="replace").splitlines() if (folder / PRINTED).exists() else []
     return TaskEnd(
         seconds=told["seconds"],
         peak_memory=told["peak_memory"],
         failed=not died and os.WEXITSTATUS(status) != 0,
         died=died,
-        printed=tuple(lines[-_SHOWN:]),
+        printed=_printed(folder),
     )
+
+
+def _printed(folder: Path) -> tuple[str, ...]:
+    lines = (folder / PRINTED).read_text(errors="replace").splitlines() if (folder / PRINTED).exists() else []
+    return tuple(lines[-_SHOWN:])

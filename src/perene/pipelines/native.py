@@ -59,6 +59,17 @@ def recognised(fitted: Any, features: pl.DataFrame, predict: Predict) -> Native 
     return native if native is not None and agrees(native, features, predict) else None
 
 
+def why_unrecognised(fitted: Any, features: pl.DataFrame, predict: Predict) -> str:
+    """Why ``recognised`` knows no short way; empty where it knows one."""
+    trees = fitted.steps[-1][1] if _is(fitted, "sklearn", "Pipeline") else fitted
+    native = _read(fitted, features.schema)
+    if native is not None:
+        return "" if agrees(native, features, predict) else "its booster gives other answers, or refuses nulls"
+    if type(trees).__module__.partition(".")[0] != "lightgbm":
+        return f"it is {type(trees).__name__}; LightGBM is called natively"
+    return "LightGBM is called natively on columns of numbers, and on texts that an OrdinalEncoder codes"
+
+
 def agrees(native: Native, features: pl.DataFrame, predict: Predict) -> bool:
     """Whether it says of features, and of spoilt ones, exactly what ``predict`` says; not where either refuses them."""
     try:

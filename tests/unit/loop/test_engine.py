@@ -137,3 +137,13 @@ def _wait_until(condition) -> None:
     while not condition():
         assert time.monotonic() < until, "it never came true"
         time.sleep(0.02)
+
+
+def test_a_task_is_killed_at_the_end_of_its_time(engine, tmp_path) -> None:
+    """One that takes longer than its limit has died of that, and the engine goes on with the next."""
+    end = engine.run("engine_tasks:hang", tmp_path, limit_s=1.0)
+    child = int((tmp_path / "began.txt").read_text())
+
+    assert end.died == "the end of its time (1 s)"
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert engine.run("engine_tasks:write", tmp_path).died == ""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perene.pipelines.native import agrees, recognised
+from perene.pipelines.native import agrees, recognised, why_unrecognised
 
 TEXTS, NUMBERS = ["maker", "origin"], ["km", "seats", "full"]
 SMALL = {"n_estimators": 15, "min_child_samples": 5, "n_jobs": 1, "verbose": -1, "random_state": 0}
@@ -139,3 +139,24 @@ def test_features_of_other_types_do_not_fit(made) -> None:
     assert native is not None
     assert not native.fits(SEEN.with_columns(pl.col("seats").cast(pl.Float64)))
     assert not native.fits(SEEN.drop("seats"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_there_is_no_reason_against_what_is_recognised(made, name) -> None:
+    """What is called natively has no reason why it is not."""
+    x = of(made[name], WHOLE)
+
+    assert why_unrecognised(made[name], x, lambda rows: said(made[name], rows)) == ""
+
+
+def test_the_reason_says_what_is_in_the_way(made) -> None:
+    """Another kind of model, columns of another kind, or other answers."""
+    x, dated = WHOLE, WHOLE.with_columns(km=pl.lit(None, dtype=pl.Date))
+
+    assert "it is Other;" in why_unrecognised(Other(), x, lambda rows: rows)
+    assert "columns of numbers" in why_unrecognised(made["binary"], dated, lambda rows: rows)
+    assert "other answers" in why_unrecognised(made["binary"], x, lambda rows: said(made["binary"], rows) + 1.0)
+
+
+class Other:
+    """No model that perene knows."""
