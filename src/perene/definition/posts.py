@@ -50,7 +50,8 @@ def remove_rows(
     if not hooks or not rows.height:
         return [final for _ in hooks], removed
     given = given_to_posts(model, rows)
-    steps, before = [], np.repeat(final, 2, axis=0) if rows.height == 1 else final
+    steps: list[Array] = []
+    before = np.repeat(final, 2, axis=0) if rows.height == 1 else final
     for hook in hooks:
         assert hook.step is not None and hook.step.removal is not None
         reasons = hook(p=before, **given)[: rows.height]
