@@ -23,7 +23,7 @@ from perene.definition.posts import apply_posts, given_to_posts, remove_rows
 from perene.definition.ranks import rank_rows
 from perene.errors import BundleError, DeclarationError, PereneError, TrainingError
 from perene.pipelines import flavours
-from perene.pipelines.native import Native, recognised
+from perene.pipelines.native import Native, recognised, why_unrecognised
 from perene.records.model import ModelVersion
 from perene.statistics.scores import Constant
 from perene.storage.bundles import Bundle, Bundles
@@ -75,6 +75,13 @@ class Predictor:
         ``groups`` says which rows are ranked together, shape (n,); None where the rows themselves say it.
         """
         return answer(self.model, self._fitted, rows, groups=groups, native=self._native)
+
+    def why_not_native(self, rows: pl.DataFrame) -> str:
+        """Why these rows' predictions go through what train() returned; empty where the model is called natively."""
+        model, fitted = self.model, self._fitted
+        if self._native is not None:
+            return ""
+        return why_unrecognised(fitted, model.compute_features(rows), lambda x: _said(model, fitted, x))
 
     def quicken(self, rows: pl.DataFrame) -> None:
         """Call a recognised model natively if it answers these rows alike, and see how long a batch of them takes."""
