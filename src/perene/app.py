@@ -33,7 +33,7 @@ from perene.pipelines.draining import bring_in
 from perene.pipelines.listing import Answers
 from perene.pipelines.predictor import Predictor, load_predictor
 from perene.pipelines.serving import serve_bulk
-from perene.pipelines.tracing import find_prediction, find_truth, traced
+from perene.pipelines.tracing import find_group, find_prediction, find_truth, traced
 from perene.pipelines.training import Workshop
 from perene.pipelines.truths import check_truths
 from perene.records.identity import new_id
@@ -254,7 +254,8 @@ class App:
             line = find_prediction(asked, prediction_id, journals=self.journals, predictions=self.predictions)
             if line is not None:
                 truth = find_truth(asked, line, self.answers)
-                return traced(asked, line, truth, predictor=partial(self.predictor, asked.name))
+                group = find_group(asked, line, journals=self.journals, predictions=self.predictions)
+                return traced(asked, line, truth, predictor=partial(self.predictor, asked.name), group=group)
         whose = "" if model is None else f" of {model}"
         mend = f"perene prediction list {model or 'MODEL'} shows the newest"
         raise NotFound(f"there is no prediction {prediction_id!r}{whose}", mend=mend)

@@ -15,12 +15,14 @@ def trace_fields(model: Model, trace: Mapping[str, Any]) -> list[tuple[str, obje
     """The way of a prediction, step by step, from the request to what came true."""
     unit = model.label.unit
     features = trace["features"]
+    role = "" if trace["role"] == "champion" else f", as {trace['role']}"
     way: list[tuple[str, str]] = [
         ("request", pairs(trace["request"])),
         ("features", "not known: the request has fields that are not logged" if features is None else pairs(features)),
         (f"model {version(trace['model_version'])}", f"raw {value_words(trace['raw'])}"),
-        *_steps(trace),
-        ("answer", value_words(trace["answer"], unit)),
+        *((step["name"], f"{_output(step['before'])} → {_output(step['after'])}") for step in trace["steps"]),
+        ("answer", _answer(trace, unit)),
+        *([("group", _group(trace))] if trace["group"] else []),
         ("truth", _truth(trace, unit)),
     ]
     learnt = f"learnt from dataset {version(trace['dataset_version'])}"
@@ -28,7 +30,7 @@ def trace_fields(model: Model, trace: Mapping[str, Any]) -> list[tuple[str, obje
         ("prediction", trace["prediction_id"]),
         ("model", f"{trace['model']} {version(trace['model_version'])}, {learnt}"),
         ("about", f"{key_words(trace['key'])} at {instant(trace['event_at'])}"),
-        ("predicted", f"{instant(trace['predicted_at'])}, {trace['mode']}"),
+        ("predicted", f"{instant(trace['predicted_at'])}, {trace['mode']}{role}"),
         *((f"{place} {name}", said) for place, (name, said) in enumerate(way, start=1)),
     ]
 
@@ -38,13 +40,34 @@ def key_words(key: Mapping[str, object]) -> str:
     return " ".join(str(part) for part in key.values())
 
 
-def _steps(trace: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What each post step made of what came before it."""
-    before, said = trace["raw"], []
-    for step in trace["steps"]:
-        said.append((step["name"], f"{value_words(before)} → {value_words(step['output'])}"))
-        before = step["output"]
-    return said
+def _output(value: object) -> str:
+    """What a step got or gave; of a ranked item its score and its place."""
+    if not isinstance(value, Mapping):
+        return value_words(value)
+    place = "removed" if value["rank"] is None else f"#{value['rank']}"
+    return f"{value_words(value['score'])} {place}"
+
+
+def _answer(trace: Mapping[str, Any], unit: str | None) -> str:
+    """The answer, the place in the group's, and why there is none."""
+    value = value_words(trace["answer"], unit)
+    if trace["group"] is None:
+        return value if trace["removed"] is None else f"{value}, removed: {trace['removed']}"
+    items = trace["group"]["items"]
+    place = f"removed: {trace['removed']}" if trace["rank"] is None else f"#{trace['rank']}"
+    return f"{place} of {len(items)}, score {value}"
+
+
+def _group(trace: Mapping[str, Any]) -> str:
+    """The group as it was answered, an item a line; the arrow shows the one that was asked for."""
+    lines = []
+    for item in trace["group"]["items"]:
+        sign = "→" if item["prediction_id"] == trace["prediction_id"] else " "
+        place = "-" if item["rank"] is None else str(item["rank"])
+        why = "" if item["removed"] is None else f"  removed: {item['removed']}"
+        score = f"{value_words(item['raw'])} → {value_words(item['score'])}"
+        lines.append(f"{sign} {place:>3}  {key_words(item['key'])}  {score}{why}")
+    return "\n".join(lines)
 
 
 def _truth(trace: Mapping[str, Any], unit: str | None) -> str:

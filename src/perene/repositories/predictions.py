@@ -60,6 +60,12 @@ class Predictions:
                 return {"model": name, **found.row(0, named=True)}
         return None
 
+    def group(self, model: Model, group: str, *, day: date) -> pl.DataFrame:
+        """The lines of rows that were ranked together, of events of this day, in the order of the request."""
+        name = model.name
+        lines = partial(self.scan, model, days=[day])
+        return collected(lambda: lines().filter(pl.col("group") == group).sort("position"), name, Log.PREDICTIONS)
+
     def with_truth(
         self,
         model: Model,
