@@ -32,12 +32,14 @@ from perene.pipelines.drain import Logs
 from perene.pipelines.draining import bring_in
 from perene.pipelines.listing import Answers
 from perene.pipelines.predictor import Predictor, load_predictor
+from perene.pipelines.rehearsing import Stage, rows_to_replay
 from perene.pipelines.serving import serve_bulk
 from perene.pipelines.tracing import find_group, find_prediction, find_truth, traced
 from perene.pipelines.training import Workshop
 from perene.pipelines.truths import check_truths
 from perene.records.identity import new_id
 from perene.records.model import ModelVersion, RegisteredModel
+from perene.records.rehearsal import Rehearsal
 from perene.records.release import Release, ReleaseState
 from perene.records.run import Run, RunState
 from perene.records.status import Freshness, ModelStatus
@@ -194,6 +196,26 @@ class App:
     def engine(self) -> LocalEngine:
         """Where training runs."""
         return LocalEngine([*imported_packages(self.project.folder), *_TASK_PACKAGES])
+
+    @property
+    def stage(self) -> Stage:
+        """Where versions are rehearsed."""
+        folder, settings = self.project.folder, self.settings
+        return Stage(
+            engine=self.engine, project=folder, bundles=Path(settings.storage) / "bundles",
+            scratch=folder / ".perene" / "work", durability=settings.durability,
+        )  # fmt: skip
+
+    def rehearse(self, name: str, version: int | None = None) -> tuple[Rehearsal, str]:
+        """How a version (the newest when None) would serve: loaded and asked in a process of its own, and measured.
+
+        Rows of the log or of its dataset are replayed; nothing is logged. Gives also where the rows are from.
+        Raises ServingError where it cannot be measured, NotFound where there is no version.
+        """
+        model = self.model(name)
+        found = self._newest(name) if version is None else self.models.version(name, version)
+        rows, origin = rows_to_replay(model, found, predictions=self.predictions, datasets=self.datasets)
+        return self.stage.rehearse(found, rows, now=self.time.now()), origin
 
     # ── predictions and their truth ──────────────────────────────────────────────────────────────────────────────────
 
@@ -375,6 +397,13 @@ class App:
                 code="no-live-version",
             )
         return live
+
+    def _newest(self, name: str) -> ModelVersion:
+        found = self.models.versions(name, limit=1)
+        if not found:
+            what, mend = f"{name} has no version yet", f"perene train {name}"
+            raise NotFound(what, why="it was never trained", mend=mend)
+        return found[0]
 
     def _hear_of_run(self, run: Run, error: PereneError | None) -> None:
         """Raise an alert for a run that failed; one that succeeds takes it back."""
