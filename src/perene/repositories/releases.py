@@ -190,10 +190,10 @@ class Releases:
             target = _target(connection, model, to)
             values = {"kind": "rollback", "replaces": champion, "run": None, "evaluation": None}
             back = ledger.open_(connection, model, target, deed=deed, **values)
-            live = ledger.make_live(connection, back, before=ReleaseState.ROLLED_BACK, deed=deed)
-            _audit(connection, "rollback", live, deed=deed)
+            ended = ledger.make_live(connection, back, before=ReleaseState.ROLLED_BACK, deed=deed)
+            _audit(connection, "rollback", ended, deed=deed)
             models.set_hold(connection, model, actor=actor, why=f"rolled back to v{target}: {why}", at=at)
-            return live
+            return ended
 
     def rollback_target(self, model: str, to: int | None = None) -> int:
         """The version that would be live after a rollback. Raises as ``rollback`` does."""

@@ -5,24 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import cast
 
 import msgspec
+import polars as pl
 
 from perene.clock import MachineClock, ProjectClock
 from perene.definition.model import Model
 from perene.errors import PereneError, ServingError, StorageError
-from perene.pipelines.journaling import AnsweredRow, AnswerValue, instant, records_of, row_digest
+from perene.pipelines.journaling import AnsweredRow, instant, records_of, row_digest
 from perene.pipelines.predictor import Output, Predictor
-from perene.pipelines.serving import features_of_rows, logged_fields, refuse_no_numbers, steps_of_rows, values
+from perene.pipelines.serving import logged_fields
 from perene.records.identity import new_ids
+from perene.server.answered import Said, said_of
+from perene.server.aside import Aside, Asked
 from perene.server.batcher import Batcher
 from perene.server.given import Given, GivenIds
+from perene.server.lineup import CANARY, CHAMPION, Lineup
 from perene.server.losses import Losses
+from perene.server.tally import Served, Tally, numbers_of
 from perene.storage.envelope import keys
 from perene.storage.journal import Entry, Journal
 
-QUEUE_ROWS = 20_000
 _LIGHT_ROWS, _LIGHT_S = 64, 0.005  # up to these, another thread costs more than it gives
 Render = Callable[[Mapping[str, object]], bytes]
 native: Render = msgspec.json.Encoder().encode
@@ -49,39 +54,61 @@ class Desk:
     journal: Journal
     given: GivenIds
     losses: Losses
+    tally: Tally
+    aside: Aside
     durability: str
     refuse_unlogged: bool
+    queue_rows: int = 20_000  # that may wait for a model
+    timeout_s: float | None = None  # of a request that names none
 
 
 class Answering:
-    """One model's worker: ``predictor`` may be exchanged at any time and is read once per batch."""
+    """One model's worker: ``lineup`` may be exchanged at any time and is read once per batch."""
 
     def __init__(self, model: Model, desk: Desk) -> None:
         self.model = model
-        self.predictor: Predictor | None = None
+        self.lineup: Lineup | None = None
         self._desk = desk
         self._logged = logged_fields(model)
         self._waits_for_disk = desk.durability == "fsync"
         self._all_logged = len(self._logged) == len(model.schema.fields)
-        self.batcher = Batcher[PredictRequest, bytes](model.name, self._work, limit_rows=QUEUE_ROWS)
+        self.batcher = Batcher[PredictRequest, bytes](model.name, self._work, limit_rows=desk.queue_rows)
+
+    @property
+    def predictor(self) -> Predictor | None:
+        """The version that is live here; None before there is one."""
+        return None if self.lineup is None else self.lineup.champion
 
     def submit(
-        self, rows: list[object], ids: list[str | None] | None, render: Render = native
+        self,
+        rows: list[object],
+        ids: list[str | None] | None,
+        render: Render = native,
+        *,
+        timeout_s: float | None = None,
+        on_wait: Callable[[asyncio.Future[bytes]], object] | None = None,
     ) -> asyncio.Future[bytes]:
-        """Queue a request; see ``PredictRequest``. Raises ServingError where nothing is live, or too many wait."""
+        """Queue a request; see ``PredictRequest`` and ``Batcher.submit``.
+
+        Raises ServingError where nothing is live, or too many wait.
+        """
         predictor = self.predictor
         if predictor is None:
             raise no_live_version(self.model.name)
         is_small = len(rows) <= _LIGHT_ROWS and predictor.batch_s <= _LIGHT_S
         is_light = is_small and ids is None and not self._waits_for_disk  # given ids are looked up in the lake
-        return self.batcher.submit(PredictRequest(rows, ids, render), len(rows), is_light=is_light)
+        asked = PredictRequest(rows, ids, render)
+        timeout_s = self._desk.timeout_s if timeout_s is None else timeout_s
+        return self.batcher.submit(asked, len(rows), is_light=is_light, timeout_s=timeout_s, on_wait=on_wait)
 
     def _work(self, requests: Sequence[PredictRequest], deliver: Callable[[Sequence[bytes]], None]) -> None:
-        predictor = self.predictor
-        if predictor is None:
+        lineup = self.lineup
+        if lineup is None:
             raise no_live_version(self.model.name)
-        batch = _Batch(self.model, predictor, requests, self._desk)
-        entries = [line.entry(self.model.name) for line in batch.lines(self._logged, whole=self._all_logged)]
+        batch = _Batch(self.model, lineup, requests, self._desk)
+        batch.compute()
+        lines = batch.lines(self._logged, whole=self._all_logged)
+        entries = [line.entry(self.model.name) for line in lines]
         answers = batch.answers()
         if self._desk.durability == "background":
             with self._desk.journal.turn():  # so that a rotation comes before both or after both
@@ -90,6 +117,8 @@ class Answering:
         else:
             self._log(entries, answered=not self._desk.refuse_unlogged)
             deliver(answers)
+        if not lineup.is_alone:
+            batch.ask_others(lines)
 
     def _log(self, entries: Sequence[Entry], *, answered: bool) -> None:
         """Write to the journal. What cannot be written is refused, or counted as lost when it is answered anyway."""
@@ -112,28 +141,40 @@ def no_live_version(model: str) -> ServingError:
     return ServingError(f"{model} has no live version", why=why, mend=f"perene train {model}", code="no-live-version")
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The rows of a batch that one version answered: their places in it, and what it said."""
+
+    served: Served
+    predictor: Predictor
+    places: list[int]
+    rows: pl.DataFrame
+    output: Output
+    said: Said
+    seconds: float
+
+
 class _Batch:
     """The rows of several requests, computed at once.
 
-    Rows whose given id was answered before are not computed again: they get the logged answer.
+    Rows whose given id was answered before are not computed again: they get the logged answer. Rows on which a canary
+    fails get the champion's.
     """
 
-    def __init__(self, model: Model, predictor: Predictor, requests: Sequence[PredictRequest], desk: Desk) -> None:
+    def __init__(self, model: Model, lineup: Lineup, requests: Sequence[PredictRequest], desk: Desk) -> None:
         self._model = model
         self._requests = requests
-        self._predictor = predictor
-        self._version = predictor.version
+        self._lineup = lineup
+        self._desk = desk
         self._now = desk.time.now()
         self._recorded_at = desk.machine()
         self._rows = model.schema.parse_json([row for request in requests for row in request.rows])
         self._records = records_of(self._rows)
         self._request_ids = new_ids(self._recorded_at, len(requests))
+        self._request_of = [(n, k) for n, request in enumerate(requests) for k in range(len(request.rows))]
         self._ids = new_ids(self._recorded_at, len(self._records))
         self._given: dict[int, Given] = self._place_given(desk.given)
-        self._new = [i for i in range(len(self._records)) if i not in self._given or self._given[i].logged is None]
-        self._output = self._predict()
-        self._final = [] if self._output is None else values(self._output.final)
-        refuse_no_numbers(model.name, self._final)
+        self._parts: list[_Part] = []
 
     def _place_given(self, known: GivenIds) -> dict[int, Given]:
         """The rows that have an id of the caller's, by place in the batch."""
@@ -148,81 +189,163 @@ class _Batch:
             start += len(request.rows)
         return known.look_up(self._model, wanted) if wanted else {}
 
-    def _predict(self) -> Output | None:
-        if not self._new:
-            return None
-        rows = self._rows if len(self._new) == len(self._records) else self._rows[self._new]
+    def compute(self) -> None:
+        """Ask the versions, and count it. Raises what the champion's code raised, as a ServingError."""
+        new = [i for i in range(len(self._records)) if i not in self._given or self._given[i].logged is None]
+        canary, failed = self._lineup.canary, 0
+        if canary is not None:
+            new, failed = self._ask_canary(canary, new)
+        if new:
+            try:
+                self._parts.append(self._ask(CHAMPION, self._lineup.champion, new))
+            except BaseException:  # sys.exit() in a hook too
+                self._blame_champion(new)
+                raise
+        if canary is not None and failed:
+            self._desk.tally.failed((self._model.name, canary.version.version, CANARY), failed)
+        for part in self._parts:
+            self._count(part)
+
+    def _ask_canary(self, canary: Predictor, new: Sequence[int]) -> tuple[list[int], int]:
+        """Have the canary answer its rows. Gives those that are left to the champion, and how many requests failed."""
+        is_of_canary = self._lineup.of_canary(self._model, self._rows)
+        mine = [i for i in new if is_of_canary[i]]
+        left = [i for i in new if not is_of_canary[i]]
+        if not mine:
+            return left, 0
         try:
-            output = self._predictor.predict(rows)
+            self._parts.append(self._ask(CANARY, canary, mine))
+            return left, 0
+        except Exception:  # noqa: BLE001 - what its code raises is counted; the champion answers
+            pass
+        failed = 0
+        for request in {self._request_of[i][0]: None for i in mine}:
+            places = [i for i in mine if self._request_of[i][0] == request]
+            try:
+                self._parts.append(self._ask(CANARY, canary, places))
+            except Exception:  # noqa: BLE001 - as above
+                left += places
+                failed += 1
+        return sorted(left), failed
+
+    def _ask(self, role: str, predictor: Predictor, places: list[int]) -> _Part:
+        rows = self._rows if len(places) == len(self._records) else self._rows[places]
+        version = predictor.version.version
+        started = perf_counter()
+        try:
+            output = predictor.predict(rows)
+            said = said_of(self._model, predictor, rows, output)
         except PereneError:
             raise
         except Exception as error:  # the user's code: what it raised is the request's answer
             why = f"{type(error).__name__}: {error}"
-            what = f"{self._model.name} v{self._version.version} failed on these rows"
+            what = f"{self._model.name} v{version} failed on these rows"
             raise ServingError(
                 what, why=why, mend="see its features, its post steps and what train() returned"
             ) from error
-        return output
+        served = (self._model.name, version, role)
+        return _Part(served, predictor, places, rows, output, said, perf_counter() - started)
+
+    def _count(self, part: _Part) -> None:
+        budget = self._model.latency
+        whole = len(part.places) == len(self._records)
+        self._desk.tally.answered(
+            part.served,
+            requests=len(self._requests) if whole else len({self._request_of[i][0] for i in part.places}),
+            rows=len(part.places),
+            seconds=part.seconds,
+            is_slow=budget is not None and part.seconds > budget.total_seconds(),
+        )
+
+    def _blame_champion(self, places: Sequence[int]) -> None:
+        """Count a request that fails alone, but not where the version before fails on it too: then it is the rows."""
+        if len(self._requests) > 1:
+            return  # each is run again alone
+        former = self._lineup.former
+        if former is not None:
+            try:
+                former.predict(self._rows[places])
+            except Exception:  # noqa: BLE001 - whatever it is
+                return
+        self._desk.tally.failed((self._model.name, self._lineup.champion.version.version, CHAMPION))
+
+    def ask_others(self, lines: Sequence[AnsweredRow]) -> None:
+        """Ask the shadow what the champion was asked, and compare a version that is tried with the one before it."""
+        start, shadow, aside = 0, self._lineup.shadow, self._desk.aside
+        for part in self._parts:
+            mine, start = lines[start : start + len(part.places)], start + len(part.places)
+            is_canary = part.served[2] == CANARY
+            if shadow is not None and not is_canary:
+                aside.shadow(Asked(model=self._model, predictor=shadow, rows=part.rows, lines=mine))
+            before = self._lineup.champion if is_canary else self._lineup.former
+            numbers = None if before is None else numbers_of(part.output)
+            if before is not None and numbers is not None:
+                aside.compare(
+                    Asked(model=self._model, predictor=before, rows=part.rows, served=part.served, numbers=numbers)
+                )
 
     def lines(self, logged: Sequence[str], *, whole: bool) -> list[AnsweredRow]:
-        """What goes into the journal: a line per row that was computed."""
-        if self._output is None:
-            return []
-        rows = self._rows if len(self._new) == len(self._records) else self._rows[self._new]
-        raw = self._output.raw.tolist()
-        steps = steps_of_rows(self._predictor, self._output)
-        named = None if set(self._model.key) <= set(logged) else keys(rows, self._model.key).to_list()
-        features = features_of_rows(self._model, self._predictor, rows)
-        request_of = self._request_of_row()
+        """What goes into the journal: a line per row that was computed, part after part."""
+        return [line for part in self._parts for line in self._lines(part, logged, whole=whole)]
+
+    def _lines(self, part: _Part, logged: Sequence[str], *, whole: bool) -> list[AnsweredRow]:
+        named = None if set(self._model.key) <= set(logged) else keys(part.rows, self._model.key).to_list()
         now, recorded_at = instant(self._now), instant(self._recorded_at)
+        version, role = part.predictor.version, part.served[2]
         lines = []
-        for n, i in enumerate(self._new):
+        for n, i in enumerate(part.places):
             record = self._records[i]
-            request, position = request_of[i]
+            request, position = self._request_of[i]
             lines.append(
                 AnsweredRow(
                     prediction_id=self._ids[i],
                     request_id=self._request_ids[request],
                     position=position,
-                    model_version=self._version.version,
-                    recipe=self._version.recipe,
+                    model_version=version.version,
+                    recipe=version.recipe,
                     event_at=cast(int, record[self._model.at]),
                     predicted_at=now,
                     recorded_at=recorded_at,
                     request=record if whole else {name: record[name] for name in logged},
-                    raw=raw[n],
-                    steps=steps[n],
-                    final=cast(AnswerValue, self._final[n]),
                     key=named[n] if named else "",
                     row_digest=self._given[i].digest if i in self._given else "",
-                    features=features[n] if features else None,
+                    role=role,
+                    **part.said.line(n),
                 )
             )
         return lines
 
-    def _request_of_row(self) -> list[tuple[int, int]]:
-        """For each row of the batch: which request, and where in it."""
-        return [(n, k) for n, request in enumerate(self._requests) for k in range(len(request.rows))]
-
     def answers(self) -> list[bytes]:
-        """One answer per request."""
-        finals = dict(zip(self._new, self._final, strict=True))
+        """One answer per request. It names the champion, or the canary where that answered all of its rows; a row that
+        another version answered names that."""
+        finals = {i: (part, n) for part in self._parts for n, i in enumerate(part.places)}
         answers, start = [], 0
         for request, request_id in zip(self._requests, self._request_ids, strict=True):
             places = range(start, start + len(request.rows))
             start += len(request.rows)
+            version = self._version_of(places, finals)
             content = {
                 "model": self._model.name,
-                "model_version": self._version.version,
+                "model_version": version,
                 "request_id": request_id,
-                "predictions": [self._answer(i, finals) for i in places],
+                "predictions": [self._answer(i, finals, version) for i in places],
             }
             answers.append(request.render(content))
         return answers
 
-    def _answer(self, place: int, finals: dict[int, object]) -> dict[str, object]:
+    def _version_of(self, places: Sequence[int], finals: Mapping[int, tuple[_Part, int]]) -> int:
+        """The version that a request's answer names."""
+        if self._lineup.canary is not None:
+            versions = {finals[i][0].served[1] for i in places if i in finals}
+            if len(versions) == 1:
+                return versions.pop()
+        return self._lineup.champion.version.version
+
+    def _answer(self, place: int, finals: Mapping[int, tuple[_Part, int]], version: int) -> dict[str, object]:
         if place in finals:
-            return {"prediction_id": self._ids[place], "prediction": finals[place]}
+            part, n = finals[place]
+            answer = {"prediction_id": self._ids[place], "prediction": part.said.final[n]}
+            return answer if part.served[1] == version else answer | {"model_version": part.served[1]}
         before = self._given[place].logged
         assert before is not None  # a row is computed or was answered before
         version, prediction = before

@@ -1,4 +1,4 @@
-"""Which version of each model answers: follows the release ledger, loads beside, swaps between two batches."""
+"""Which versions of each model are asked: follows the release ledger, loads beside, swaps between two batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from datetime import datetime, timedelta
 
 from perene.app import App
 from perene.errors import BundleError, PereneError
+from perene.pipelines.predictor import Predictor
+from perene.records.model import RegisteredModel
 from perene.server.answering import Answering
+from perene.server.lineup import Lineup
 
 log = logging.getLogger("perene.server")
 
@@ -23,7 +26,7 @@ _TRY_AGAIN = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotLoaded:
-    """A live version that this server could not load, why, and when (machine time) it tried last."""
+    """A version that this server could not load, why, and when (machine time) it tried last."""
 
     version: int
     error: PereneError
@@ -31,15 +34,17 @@ class NotLoaded:
 
 
 class Roster:
-    """Keeps every model's ``predictor`` at the version that the ledger says is live.
+    """Keeps every model's ``lineup`` at the versions that the ledger says: live, canary, shadow.
 
-    ``not_loaded`` says by model which live version it could not load; what answered before goes on answering.
+    ``not_loaded`` says by model which live version it could not load; what answered before goes on answering. Without
+    a canary that cannot be loaded the champion answers every key.
     """
 
     def __init__(self, app: App, models: Mapping[str, Answering]) -> None:
         self._app = app
         self._models = models
         self.not_loaded: dict[str, NotLoaded] = {}
+        self._unusable: dict[tuple[str, str], NotLoaded] = {}  # of canaries and their like, by model and role
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="perene-roster", daemon=True)
 
@@ -61,50 +66,109 @@ class Roster:
     def look(self) -> None:
         """Read the ledger once and load what has changed. The database being away changes nothing."""
         try:
-            champions = {model.name: model.champion for model in self._app.models.list()}
+            known = {model.name: model for model in self._app.models.list()}
         except PereneError as error:
             log.warning("ledger_unreadable why=%s", error)
             return
-        changed = False
-        for name, answering in self._models.items():
-            wanted = champions.get(name)
-            if wanted is None or wanted == self.serves.get(name):
-                if name in self.not_loaded:
-                    self._settle(name, f"v{wanted} is live, and loaded" if wanted else "nothing is live")
-            elif self._load(answering, wanted):
-                changed = True
-        if changed:
+        changed = [self._follow(answering, known[name]) for name, answering in self._models.items() if name in known]
+        if any(changed):
             _freeze()
 
-    def _load(self, answering: Answering, version: int) -> bool:
-        """Load a version beside the one that answers, then exchange them; a version that fails is tried again later."""
-        name, now = answering.model.name, self._app.machine()
-        before = self.not_loaded.get(name)
-        if before is not None and before.version == version and now - before.at < _TRY_AGAIN:
+    def _follow(self, answering: Answering, model: RegisteredModel) -> bool:
+        """Bring a model's lineup to what the ledger says; whether there was something to load."""
+        name, wanted, before = model.name, model.champion, answering.lineup
+        champion, is_new = answering.predictor, False
+        if wanted is None or wanted == self.serves.get(name):
+            if name in self.not_loaded:
+                self._settle(name, f"v{wanted} is live, and loaded" if wanted else "nothing is live")
+        elif (loaded := self._load(answering, wanted)) is not None:
+            champion, is_new = loaded, True
+        if champion is None:
             return False
+        former = model.former if model.former != champion.version.version else None
+        lineup = Lineup(
+            champion=champion,
+            canary=self._beside(answering, model.canary, "canary"),
+            share=model.canary_share,
+            shadow=self._beside(answering, model.shadow, "shadow"),
+            former=self._beside(answering, former, "former"),
+        )
+        if lineup == before:
+            return False
+        answering.lineup = lineup
+        if is_new:
+            log.info("version_live model=%s version=%d", name, champion.version.version)
+        if not (lineup.is_alone and (before is None or before.is_alone)):
+            log.info("lineup model=%s %s", name, _shown(lineup))
+        return is_new or before is None or not set(_versions(lineup)) <= set(_versions(before))
+
+    def _load(self, answering: Answering, version: int) -> Predictor | None:
+        """Load a live version beside the one that answers; one that fails is tried again later."""
+        name = answering.model.name
+        found = _loaded(answering, version)
+        if found is None:
+            before = self.not_loaded.get(name)
+            made = self._try(name, version, before)
+            if isinstance(made, NotLoaded):
+                if made is not before:
+                    self.not_loaded[name] = made
+                    self._alert(name, version, made.error)
+                return None
+            found = made
+        self._settle(name, f"v{version} is loaded")  # also where the server that failed is gone
+        return found
+
+    def _beside(self, answering: Answering, version: int | None, role: str) -> Predictor | None:
+        """A version that is asked beside the champion; None where there is none, or it cannot be loaded."""
+        name = answering.model.name
+        if version is None:
+            self._unusable.pop((name, role), None)
+            return None
+        found = _loaded(answering, version)
+        if found is not None:
+            return found
+        before = self._unusable.get((name, role))
+        made = self._try(name, version, before)
+        if isinstance(made, NotLoaded):
+            self._unusable[name, role] = made
+            if made is not before and role != "former":
+                self._alert_beside(name, version, role, made.error)
+            return None
+        self._unusable.pop((name, role), None)
+        return made
+
+    def _try(self, name: str, version: int, before: NotLoaded | None) -> Predictor | NotLoaded:
+        """Load a version, unless it failed a moment ago."""
+        now = self._app.machine()
+        if before is not None and before.version == version and now - before.at < _TRY_AGAIN:
+            return before
         try:
-            answering.predictor = self._app.predictor(name, version)
+            return self._app.predictor(name, version)
         except Exception as error:  # the edge of a step: what a bundle raises must not end the server
             log.error("load_failed model=%s version=%d", name, version, exc_info=error)
             if not isinstance(error, PereneError):
                 what, why = f"{name} v{version} cannot be loaded", f"{type(error).__name__}: {error}"
                 error = BundleError(what, why=why, mend="see the server's log", code="bundle-load")
-            self.not_loaded[name] = NotLoaded(version=version, error=error, at=now)
-            self._alert(name, version, error)
-            return False
-        self._settle(name, f"v{version} is loaded")  # also where the server that failed is gone
-        log.info("version_live model=%s version=%d", name, version)
-        return True
+            return NotLoaded(version=version, error=error, at=now)
 
     def _alert(self, name: str, version: int, error: PereneError) -> None:
         answers = self.serves.get(name)
         stays = "nothing answers" if answers is None else f"v{answers} goes on answering"
         what = f"a server cannot load {name} v{version}: {stays}"
+        self._raise(name, "load-failed", what, error, f"perene release rollback {name} --why TEXT")
+
+    def _alert_beside(self, name: str, version: int, role: str, error: PereneError) -> None:
+        what = f"a server cannot load the {role} {name} v{version}: what is live answers alone there"
+        mend = f"perene model shadow {name} --off" if role == "shadow" else f"perene release list {name}"
+        self._raise(name, f"{role}-not-loaded", what, error, mend, page=False)
+
+    def _raise(self, name: str, rule: str, what: str, error: PereneError, deed: str, *, page: bool = True) -> None:
         why = f"{error.what}: {error.why}" if error.why else error.what
-        mend = f"perene release rollback {name} --why TEXT" + (f", or {error.mend}" if error.mend else "")
+        mend = deed + (f", or {error.mend}" if error.mend else "")
+        severity = "page" if page else "notice"
         try:
             now = self._app.time.now()
-            self._app.alerts.raise_(name, "load-failed", severity="page", what=what, why=why, mend=mend, at=now)
+            self._app.alerts.raise_(name, rule, severity=severity, what=what, why=why, mend=mend, at=now)
         except PereneError as unreachable:
             log.warning("alert_not_raised why=%s", unreachable)
 
@@ -118,6 +182,24 @@ class Roster:
     def _run(self) -> None:
         while not self._stopping.wait(LOOK_EVERY_S):
             self.look()
+
+
+def _versions(lineup: Lineup | None) -> dict[int, Predictor]:
+    """The loaded versions of a lineup, by their numbers."""
+    asked = (lineup.champion, lineup.canary, lineup.shadow, lineup.former) if lineup else ()
+    return {predictor.version.version: predictor for predictor in asked if predictor is not None}
+
+
+def _loaded(answering: Answering, version: int) -> Predictor | None:
+    """A version that the server has loaded already, in whichever role."""
+    return _versions(answering.lineup).get(version)
+
+
+def _shown(lineup: Lineup) -> str:
+    roles = {"canary": lineup.canary, "shadow": lineup.shadow, "former": lineup.former}
+    beside = [f"{role}={p.version.version}" for role, p in roles.items() if p is not None]
+    share = [f"share={lineup.share:g}"] if lineup.canary is not None else []
+    return " ".join([f"version={lineup.champion.version.version}", *beside, *share])
 
 
 def _freeze() -> None:

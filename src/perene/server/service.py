@@ -9,10 +9,13 @@ from perene.app import App
 from perene.errors import PereneError
 from perene.records.identity import new_id
 from perene.server.answering import Answering, Desk
+from perene.server.aside import Aside
 from perene.server.given import GivenIds
 from perene.server.keeper import Keeper
 from perene.server.losses import Losses
+from perene.server.requests import Limits
 from perene.server.roster import Roster
+from perene.server.tally import Tally
 from perene.storage.journal import Journal, journal_folder, read_open
 
 
@@ -23,16 +26,23 @@ class Service:
         settings = app.settings
         folder = journal_folder(app.project.folder)
         self.app = app
+        self.limits = Limits(max_body=settings.max_body, max_rows=settings.max_rows, deadline=settings.deadline)
         self.losses = Losses()
         self.journal = Journal(folder, _writer_id(app), durability=settings.durability)
+        self.tally = Tally()
+        self.aside = Aside(self.journal, self.tally)
         desk = Desk(
             time=app.time,
             machine=app.machine,
             journal=self.journal,
             given=GivenIds(read_open(folder), app.database, app.predictions),
             losses=self.losses,
+            tally=self.tally,
+            aside=self.aside,
             durability=settings.durability,
             refuse_unlogged=settings.on_log_failure == "refuse",
+            queue_rows=settings.queue_rows,
+            timeout_s=self.limits.timeout_s(()),
         )
         self.models = {name: Answering(model, desk) for name, model in app.project.models.items()}
         self.roster = Roster(app, self.models)
@@ -62,6 +72,7 @@ class Service:
         self.roster.stop()
         for answering in self.models.values():
             answering.batcher.close()
+        self.aside.stop()
         self.keeper.stop()
         self.journal.close()
 

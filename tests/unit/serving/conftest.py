@@ -26,8 +26,11 @@ from perene.repositories.models import Models
 from perene.repositories.predictions import Predictions
 from perene.repositories.truths import Truths
 from perene.server.answering import Answering, Desk, PredictRequest
+from perene.server.aside import Aside
 from perene.server.given import GivenIds
+from perene.server.lineup import Lineup
 from perene.server.losses import Losses
+from perene.server.tally import Tally
 from perene.statistics.scores import Constant
 from perene.storage import tables
 from perene.storage.database import Database
@@ -206,10 +209,10 @@ class Bench:
 
     def desk(self, journal: Journal) -> Desk:
         """What a server's models share."""
-        given = GivenIds(read_open(self.journals), self.database, self.predictions)
+        given, tally = GivenIds(read_open(self.journals), self.database, self.predictions), Tally()
         return Desk(
-            time=self.clock, machine=self.clock, journal=journal, given=given, losses=Losses(), durability="group",
-            refuse_unlogged=True,
+            time=self.clock, machine=self.clock, journal=journal, given=given, losses=Losses(), tally=tally,
+            aside=Aside(journal, tally), durability="group", refuse_unlogged=True,
         )  # fmt: skip
 
     def serve(
@@ -224,7 +227,7 @@ class Bench:
     ) -> list[dict[str, Any]]:
         """Answer requests in one batch, as a server does; they are in the journal then."""
         answering = Answering(self.models[name], self.desk(journal))
-        answering.predictor = self.predictor(name, version, code=code)
+        answering.lineup = Lineup(champion=self.predictor(name, version, code=code))
         answers: list[bytes] = []
         batch = [PredictRequest(list(rows), None if ids is None else ids[n]) for n, rows in enumerate(requests)]
         answering._work(batch, answers.extend)

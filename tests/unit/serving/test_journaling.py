@@ -27,6 +27,7 @@ from perene.pipelines.predictor import Predictor
 from perene.pipelines.serving import serve_bulk
 from perene.pipelines.tracing import find_prediction, traced
 from perene.server.answering import Answering, PredictRequest
+from perene.server.lineup import Lineup
 from perene.storage.journal import Journal, read_open
 
 ALL = ["plain", "steps", "words", "whole", "binary", "chances", "classes", "sharp", "best", "featured"]
@@ -134,7 +135,7 @@ def test_an_answer_that_is_no_number_is_refused(bench, journal, a_row, name) -> 
     good = bench.predictor(name)
     spoilt = Predictor(good.version, good.model, Spoilt(), good.baseline)
     answering = Answering(good.model, bench.desk(journal))
-    answering.predictor = spoilt
+    answering.lineup = Lineup(champion=spoilt)
     rows = good.model.schema.parse_json([a_row(1), a_row(2)])
     answers: list[bytes] = []
 

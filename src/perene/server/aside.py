@@ -1,0 +1,179 @@
+"""What is computed after the answers left: shadows, and the version that a fresh one is compared with.
+
+Laws. It delays and fails no answer. What it cannot keep up with is dropped, and counted where it is a shadow's.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from perene.definition.label import Task
+from perene.definition.model import Model
+from perene.errors import PereneError
+from perene.pipelines.journaling import AnsweredRow
+from perene.pipelines.predictor import Predictor
+from perene.server.answered import said_of
+from perene.server.lineup import SHADOW
+from perene.server.tally import Served, Tally, numbers_of
+from perene.storage.journal import Journal
+
+log = logging.getLogger("perene.server")
+
+WAITING_ROWS = 10_000  # more that wait are dropped
+PAIRS_PER_S = 200  # rows; a comparison of means needs no more
+_ROUND_S = 0.05  # between two rounds, so that what came meanwhile is computed at once
+_ROUND_ROWS = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Rows that another version is asked too: as a shadow of the answered ``lines``, or to compare ``numbers``."""
+
+    model: Model
+    predictor: Predictor
+    rows: pl.DataFrame
+    lines: Sequence[AnsweredRow] = ()
+    served: Served = ("", 0, "")  # whose numbers they are
+    numbers: NDArray[np.float64] | None = None
+
+
+class Aside:
+    """One thread for all models of a server; it begins with the first rows."""
+
+    def __init__(self, journal: Journal, tally: Tally) -> None:
+        self._journal = journal
+        self._tally = tally
+        self._waiting: deque[Asked] = deque()
+        self._rows = 0
+        self._pairs_left, self._paired_at = 0.0, time.monotonic()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def shadow(self, asked: Asked) -> None:
+        """Ask a shadow, after a moment."""
+        if not self._queue(asked):
+            self._tally.dropped(_of_shadow(asked), asked.rows.height)
+
+    def compare(self, asked: Asked) -> None:
+        """Ask the version to compare with, as long as not enough was asked in this second."""
+        now = time.monotonic()
+        self._pairs_left = min(self._pairs_left + (now - self._paired_at) * PAIRS_PER_S, PAIRS_PER_S)
+        self._paired_at = now
+        if self._pairs_left > 0:
+            self._pairs_left -= asked.rows.height
+            self._queue(asked)
+
+    def stop(self, patience_s: float = 5.0) -> None:
+        """Finish what waits, as far as there is time; the rest is dropped."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(patience_s)
+
+    def _queue(self, asked: Asked) -> bool:
+        with self._changed:
+            if self._stopping or self._rows + asked.rows.height > WAITING_ROWS:
+                return False
+            self._rows += asked.rows.height
+            self._waiting.append(asked)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="perene-aside", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        return True
+
+    def _run(self) -> None:
+        while part := self._take():
+            self._do(part)
+            if not self._stopping:
+                time.sleep(_ROUND_S)
+
+    def _take(self) -> list[Asked]:
+        """What waits for the same version of the same kind, in order; nothing only at the end."""
+        with self._changed:
+            while not self._waiting and not self._stopping:
+                self._changed.wait()
+            part: list[Asked] = []
+            rows = 0
+            while self._waiting and (not part or _are_alike(part[0], self._waiting[0])) and rows < _ROUND_ROWS:
+                part.append(self._waiting.popleft())
+                rows += part[-1].rows.height
+            self._rows -= rows
+        return part
+
+    def _do(self, part: Sequence[Asked]) -> None:
+        try:
+            if part[0].numbers is None:
+                self._shadow(part)
+            else:
+                self._compare(part)
+        except Exception as error:  # noqa: BLE001 - the edge of a step: a version's code may raise anything
+            if len(part) > 1:
+                for one in part:
+                    self._do([one])
+                return
+            log.warning("asked_aside model=%s version=%d why=%s", part[0].model.name, _version(part[0]), error)
+            if part[0].numbers is None:
+                self._tally.failed(_of_shadow(part[0]))
+
+    def _shadow(self, part: Sequence[Asked]) -> None:
+        first = part[0]
+        rows = pl.concat([asked.rows for asked in part])
+        started = time.perf_counter()
+        output = first.predictor.predict(rows)
+        seconds = time.perf_counter() - started
+        said = said_of(first.model, first.predictor, rows, output)
+        answered = [line for asked in part for line in asked.lines]
+        version = first.predictor.version
+        lines = [
+            msgspec.structs.replace(
+                line, **said.line(row), prediction_id=shadow_id(version.version, line.prediction_id), role=SHADOW,
+                model_version=version.version, recipe=version.recipe, row_digest="",
+            )
+            for row, line in enumerate(answered)
+        ]  # fmt: skip
+        try:
+            self._journal.write([line.entry(first.model.name) for line in lines])
+        except PereneError as error:  # an answer that is lost is alarmed; this one is counted
+            log.warning("shadow_not_logged model=%s rows=%d why=%s", first.model.name, len(lines), error.why)
+            self._tally.dropped(_of_shadow(first), len(lines))
+            return
+        self._tally.answered(_of_shadow(first), requests=len(part), rows=len(lines), seconds=seconds, is_slow=False)
+
+    def _compare(self, part: Sequence[Asked]) -> None:
+        output = part[0].predictor.predict(pl.concat([asked.rows for asked in part]))
+        other = numbers_of(output)
+        mine = [asked.numbers for asked in part if asked.numbers is not None]
+        if other is not None:
+            self._tally.paired(part[0].served, np.concatenate(mine), other)
+
+
+def shadow_id(version: int, prediction_id: str) -> str:
+    """The id of a shadow's prediction beside the one that was answered."""
+    return f"{SHADOW}:{version}:{prediction_id}"
+
+
+def _are_alike(one: Asked, other: Asked) -> bool:
+    """Whether they may be computed at once. Rows that are ranked stay among those of their request."""
+    is_same = one.predictor is other.predictor and one.served == other.served
+    return is_same and (one.numbers is None) == (other.numbers is None) and one.model.label.task is not Task.RANKING
+
+
+def _of_shadow(asked: Asked) -> Served:
+    return asked.model.name, _version(asked), SHADOW
+
+
+def _version(asked: Asked) -> int:
+    return asked.predictor.version.version
