@@ -8,9 +8,11 @@ from sys import float_info
 from typing import Any
 
 from perene.definition.durations import duration
+from perene.definition.sizes import size_in_bytes
 from perene.definition.spelling import did_you_mean
 from perene.errors import Mistake
 
+MOST_WORKERS = 64
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -116,6 +118,11 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "engine": lambda value: _choice(value, ("local",)),
     "serve.host": _host,
     "serve.port": lambda value: _whole(value, least=0, most=65535),
+    "serve.workers": lambda value: _whole(value, least=1, most=MOST_WORKERS),
+    "serve.max_rows": lambda value: _whole(value, least=1),
+    "serve.max_body": size_in_bytes,
+    "serve.queue_rows": lambda value: _whole(value, least=1),
+    "serve.deadline": lambda value: None if _span(value) == "never" else duration(value),
     "serve.on_log_failure": lambda value: _choice(value, ("answer", "refuse")),
     "serve.durability": lambda value: _choice(value, ("group", "fsync", "background")),
     "serve.journal_rows": lambda value: _whole(value, least=1),
@@ -129,4 +136,7 @@ _OVERRIDES: dict[str, Callable[[Any], Any]] = {
     "stale_after": _span,
 }
 ATTRIBUTES = {"bundle.include": "bundle_include"}
-_NUMBERS = ("serve.port", "serve.journal_rows", "serve.journal_seconds", "time.speed")
+_NUMBERS = (
+    "serve.port", "serve.workers", "serve.max_rows", "serve.max_body", "serve.queue_rows", "serve.journal_rows",
+    "serve.journal_seconds", "time.speed",
+)  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,11 @@ PREFIX = "PERENE__"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What operates a project. ``overrides`` holds, by model, the terms that the settings change."""
+    """What operates a project. ``overrides`` holds, by model, the terms that the settings change.
+
+    Of a request: ``max_rows``, ``max_body`` (bytes), ``deadline`` (until it is answered; None for never). So many
+    ``queue_rows`` may wait for a model; so many ``workers`` share the port.
+    """
 
     project: str
     environment: str
@@ -29,6 +34,11 @@ class Settings:
     engine: str = "local"
     host: str = "127.0.0.1"
     port: int = 8780
+    workers: int = 1
+    max_rows: int = 10_000
+    max_body: int = 16 * 1024 * 1024
+    queue_rows: int = 20_000
+    deadline: timedelta | None = timedelta(seconds=30)
     on_log_failure: str = "answer"
     durability: str = "group"
     journal_rows: int = 5000

@@ -48,7 +48,8 @@ class _Api:
         """Take ground truth in: durable before it is acknowledged."""
         model = self._model(request)
         check_json(request.headers.raw)
-        rows = read_rows(await read_body(request.headers.raw, request.receive))
+        limits = self._service.limits
+        rows = read_rows(await read_body(request.headers.raw, request.receive, limits), limits)
         accepted = await asyncio.to_thread(self._write_truths, model, rows)
         return _json({"accepted": accepted}, status=202)
 

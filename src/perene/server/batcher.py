@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from perene.errors import ServingError
@@ -25,12 +27,16 @@ BATCH_ROWS = 2048
 _ENOUGH = 64  # requests: more at once are hardly cheaper
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting(Generic[Request, Answer]):
     request: Request
     rows: int
     is_light: bool
     answer: asyncio.Future[Answer]
+    until: float  # of the event loop's time
+    on_wait: Callable[[asyncio.Future[Answer]], object] | None
+    is_queued: bool = False  # for the thread
+    timer: asyncio.TimerHandle | None = None
 
 
 _HandOver = Callable[[Sequence[_Waiting[Any, Any]], Sequence[object]], None]
@@ -39,8 +45,9 @@ _HandOver = Callable[[Sequence[_Waiting[Any, Any]], Sequence[object]], None]
 class Batcher(Generic[Request, Answer]):
     """Answers batches of requests: light ones where they came in, unless others wait; the rest in one worker thread.
 
-    ``work(requests, deliver)`` calls ``deliver`` once, with one answer per request. When it raises before that, each
-    request of the batch is run again alone, so that only those that fail by themselves get the error.
+    ``work(requests, deliver)`` calls ``deliver`` once, with one answer per request. When it raises before that, the
+    batch is run again in halves, and their halves, so that only requests that fail alone get the error. A request whose
+    time is over before its batch begins, or whose answer was cancelled, is not computed.
     """
 
     def __init__(self, name: str, work: Work[Request, Answer], *, limit_rows: int) -> None:
@@ -56,10 +63,23 @@ class Batcher(Generic[Request, Answer]):
         self._thread = threading.Thread(target=self._run, name=f"perene-{name}", daemon=True)
         self._thread.start()
 
-    def submit(self, request: Request, rows: int, *, is_light: bool = False) -> asyncio.Future[Answer]:
-        """Queue a request of so many rows. Raises ServingError when the queue is full or the server stops."""
+    def submit(
+        self,
+        request: Request,
+        rows: int,
+        *,
+        is_light: bool = False,
+        timeout_s: float | None = None,
+        on_wait: Callable[[asyncio.Future[Answer]], object] | None = None,
+    ) -> asyncio.Future[Answer]:
+        """Queue a request of so many rows, whose answer is an error after ``timeout_s``.
+
+        ``on_wait`` is called with the answer of a request that has to wait for the thread: whoever finds that nobody
+        wants it any more cancels it. Raises ServingError when the queue is full or the server stops.
+        """
         loop = asyncio.get_running_loop()
-        waiting: _Waiting[Request, Answer] = _Waiting(request, rows, is_light, loop.create_future())
+        until = math.inf if timeout_s is None else loop.time() + timeout_s
+        waiting: _Waiting[Request, Answer] = _Waiting(request, rows, is_light, loop.create_future(), until, on_wait)
         with self._changed:
             if self._closing:
                 raise ServingError("the server is stopping", code="stopping", mend="send the request again")
@@ -88,30 +108,70 @@ class Batcher(Generic[Request, Answer]):
         arrived, self._arrived, self._seen = self._arrived, [], 0
         with self._changed:
             is_free = self._is_idle and not self._waiting and all(waiting.is_light for waiting in arrived)
-            if not is_free and not self._closing:
+            is_thread_s = not is_free and not self._closing
+            if is_thread_s:
+                for waiting in arrived:
+                    waiting.is_queued = True
                 self._waiting.extend(arrived)
                 self._changed.notify()
-                return
+        if is_thread_s:
+            for waiting in arrived:
+                self._look_after(waiting)
+            return
         queue = deque(arrived)
         while queue:
-            batch = _cut(queue)
+            now = asyncio.get_running_loop().time()
+            for waiting in queue:
+                if waiting.until < now:
+                    _expire(waiting)
             with self._changed:
-                self._rows -= sum(waiting.rows for waiting in batch)
-            self._answer(batch, _resolve)
+                batch = self._cut(queue)
+            if batch:
+                self._answer(batch, _resolve)
+
+    def _look_after(self, waiting: _Waiting[Request, Answer]) -> None:
+        """See that a request leaves the queue when its time is over, or nobody waits for its answer."""
+        if waiting.until < math.inf:
+            waiting.timer = asyncio.get_running_loop().call_at(waiting.until, _expire, waiting)
+        waiting.answer.add_done_callback(partial(self._leave, waiting))
+        if waiting.on_wait is not None:
+            waiting.on_wait(waiting.answer)
+
+    def _leave(self, waiting: _Waiting[Request, Answer], answer: asyncio.Future[Answer]) -> None:
+        if waiting.timer is not None:
+            waiting.timer.cancel()
+        with self._changed:
+            if waiting.is_queued:
+                self._waiting.remove(waiting)
+                self._rows -= waiting.rows
 
     def _run(self) -> None:
-        while batch := self._take():
+        while (batch := self._take()) is not None:
             self._answer(batch, _hand_over)
 
-    def _take(self) -> list[_Waiting[Request, Answer]]:
-        """What waits, up to a batch's size; at least one request. Nothing only when the batcher ends."""
+    def _take(self) -> list[_Waiting[Request, Answer]] | None:
+        """What waits, up to a batch's size; at least one request. None when the batcher ends."""
         with self._changed:
             self._is_idle = True
-            while not self._waiting and not self._closing:
+            while True:
+                if batch := self._cut(self._waiting):
+                    self._is_idle = False
+                    return batch
+                if self._closing:
+                    return None
                 self._changed.wait()
-            self._is_idle = False
-            batch = _cut(self._waiting)
-            self._rows -= sum(waiting.rows for waiting in batch)
+
+    def _cut(self, queue: deque[_Waiting[Request, Answer]]) -> list[_Waiting[Request, Answer]]:
+        """Take the next batch of those that still want an answer: as many as fit, and the first in any case."""
+        batch: list[_Waiting[Request, Answer]] = []
+        rows = 0
+        while queue and (not batch or rows + queue[0].rows <= BATCH_ROWS):
+            waiting = queue.popleft()
+            waiting.is_queued = False
+            self._rows -= waiting.rows
+            if not waiting.answer.done():
+                batch.append(waiting)
+                rows += waiting.rows
         return batch
 
     def _answer(self, batch: list[_Waiting[Request, Answer]], hand_over: _HandOver) -> None:
@@ -130,18 +190,16 @@ class Batcher(Generic[Request, Answer]):
             if len(batch) == 1:
                 hand_over(batch, [error if isinstance(error, Exception) else _as_ours(error)])
                 return
-            for waiting in batch:
-                self._answer([waiting], hand_over)
+            half = len(batch) // 2
+            self._answer(batch[:half], hand_over)
+            self._answer(batch[half:], hand_over)
 
 
-def _cut(waiting: deque[_Waiting[Request, Answer]]) -> list[_Waiting[Request, Answer]]:
-    """Take the next batch: as many as fit, and the first in any case; nothing of nothing."""
-    batch: list[_Waiting[Request, Answer]] = []
-    rows = 0
-    while waiting and (not batch or rows + waiting[0].rows <= BATCH_ROWS):
-        batch.append(waiting.popleft())
-        rows += batch[-1].rows
-    return batch
+def _expire(waiting: _Waiting[Any, Any]) -> None:
+    """Its time is over: whoever waits is told so, and what has not begun does not begin."""
+    if not waiting.answer.done():
+        mend = "send it again, with more time or more slowly; a faster model or more workers have shorter queues"
+        waiting.answer.set_exception(ServingError("the time of this request is over", code="deadline", mend=mend))
 
 
 def _as_ours(error: BaseException) -> ServingError:

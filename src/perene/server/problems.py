@@ -23,6 +23,7 @@ log = logging.getLogger("perene.server")
 _STATUS_OF_CODE = {
     "bad-request": 400,
     "method-not-allowed": 405,
+    "too-slow": 408,
     "too-large": 413,
     "not-json": 415,
     "host-refused": 421,
@@ -30,6 +31,7 @@ _STATUS_OF_CODE = {
     "no-live-version": 503,
     "not-logged": 503,
     "stopping": 503,
+    "deadline": 504,
 }
 _STATUS_OF_KIND: tuple[tuple[type[PereneError], int], ...] = (
     (BadRows, 422),
@@ -43,6 +45,7 @@ _TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    408: "Too slow",
     409: "Conflict",
     413: "Too large",
     415: "Not JSON",
@@ -50,6 +53,7 @@ _TITLES = {
     422: "Bad rows",
     500: "The server failed",
     503: "Not now",
+    504: "Too late",
 }
 RETRY_AFTER_S = 1
 Tell = Callable[[PereneError, int], tuple[str, object]]  # of an error and its status: media type, and JSON

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import math
+import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -16,9 +21,13 @@ from perene.errors import NotAllowed, ServingError
 from perene.server.api import build_api
 from perene.server.hot import HotRoute
 from perene.server.service import Service
+from perene.server.slow import SlowConnections
 
 _KEEP_ALIVE_S = 75  # longer than clients keep idle connections, so that they close them, not we
-_FINISH_S = 20
+_FINISH_S = 60  # where requests have no deadline of their own
+_SPARE_S = 5
+_TICKS = 10
+_SAME_WISH_S = 0.5  # a second signal within this is the first one again: some wrappers pass on what the terminal sent
 
 
 def serve(
@@ -38,17 +47,19 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listener.getsockname()[1]}"
         service = Service(app, address=address)
-        try:
-            service.start()
-            server = _Server(_config(service), lambda: ready(address) if ready else None)
-            server.run(sockets=[listener])
-        finally:
-            service.stop()
+        with _Ending() as ending:
+            try:
+                service.start()
+                server = ending.server = _Server(_config(service), lambda: ready(address) if ready else None)
+                server.run(sockets=[listener])
+            finally:
+                service.stop()
 
 
 def _config(service: Service) -> uvicorn.Config:
+    timeout_s = service.limits.timeout_s(())
     return uvicorn.Config(
-        HotRoute(service.models, build_api(service)),
+        HotRoute(service.models, build_api(service), service.limits),
         http="httptools",
         lifespan="off",
         interface="asgi3",
@@ -58,34 +69,63 @@ def _config(service: Service) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=_FINISH_S,
+        timeout_graceful_shutdown=_FINISH_S if timeout_s is None else math.ceil(timeout_s) + _SPARE_S,
     )
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, but a signal that it has obeyed is not raised again: a clean shutdown ends with exit code 0."""
+    """uvicorn's server, but it says when it accepts, ends slow connections, and leaves signals to ``_Ending``."""
 
     def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
         super().__init__(config)
         self._tell_started = started
+        self._slow = SlowConnections()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept, then say so."""
         await super().startup(sockets)
         self._tell_started()
 
+    async def on_tick(self, counter: int) -> bool:
+        """What uvicorn does ten times a second."""
+        if counter % _TICKS == 0:
+            self._slow.end(self.server_state.connections, time.monotonic())
+        return await super().on_tick(counter)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take SIGTERM and SIGINT as a wish to end."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {sig: signal.signal(sig, self.handle_exit) for sig in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for sig, handler in before.items():
-                signal.signal(sig, handler)
+        """Nothing: a signal that uvicorn has obeyed it raises again, and the exit code would not be 0."""
+        yield
+
+
+class _Ending:
+    """While it is entered, the first SIGTERM or SIGINT lets the server finish; a later one ends the process at once.
+
+    What was answered is in the journal by then, and another server drains it.
+    """
+
+    def __init__(self) -> None:
+        self.server: _Server | None = None
+        self._asked_at: float | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _Ending:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {sig: signal.signal(sig, self._ask) for sig in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for sig, handler in self._before.items():
+            signal.signal(sig, handler)
+
+    def _ask(self, sig: int, frame: FrameType | None) -> None:
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+            if self.server is None:
+                raise SystemExit(0)  # still loading
+            self.server.should_exit = True
+        elif time.monotonic() - self._asked_at >= _SAME_WISH_S:
+            os._exit(128 + sig)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 from starlette.types import Receive
 
+from perene.definition.durations import duration
 from perene.errors import BadField, BadRows
 from perene.server.problems import RequestError
 
-MAX_BODY = 16 * 1024 * 1024  # bytes
-MAX_ROWS = 10_000
+TIMEOUT = b"x-perene-timeout"  # a duration; the standard header, Prefer: wait=, counts whole seconds
 _MAX_ID = 200
+_MAX_DIGITS = 18  # of a length that is worth reading
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one request may have: ``max_body`` bytes, ``max_rows`` rows, and this long until it is answered."""
+
+    max_body: int
+    max_rows: int
+    deadline: timedelta | None
+
+    def timeout_s(self, headers: Iterable[tuple[bytes, bytes]]) -> float | None:
+        """The seconds that a request has, once its body is here: fewer where it says so itself; None for no end."""
+        asked = _header(headers, TIMEOUT)
+        if not asked:
+            return None if self.deadline is None else self.deadline.total_seconds()
+        try:
+            wanted = duration(asked)
+        except ValueError as error:
+            what = f"{TIMEOUT.decode()} is not as it should be"
+            raise RequestError(what, why=str(error), mend=f"send {TIMEOUT.decode()}: 250ms, or none") from error
+        return (wanted if self.deadline is None else min(wanted, self.deadline)).total_seconds()
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,11 +67,11 @@ def check_json(headers: Iterable[tuple[bytes, bytes]]) -> None:
 _JSON_MEND = "send content-type: application/json"
 
 
-async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive) -> bytes:
+async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, limits: Limits) -> bytes:
     """The whole body; refused as soon as it is known to be too large."""
     length = _header(headers, b"content-length")
-    if length.isdecimal() and int(length) > MAX_BODY:
-        raise _too_large()
+    if length.isdecimal() and (len(length) > _MAX_DIGITS or int(length) > limits.max_body):
+        raise _too_large(limits)
     message = await receive()
     body = bytes(message.get("body", b""))
     if message.get("more_body"):
@@ -56,32 +80,32 @@ async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive) ->
             message = await receive()
             parts.append(message.get("body", b""))
             size += len(parts[-1])
-            if size > MAX_BODY:
-                raise _too_large()
+            if size > limits.max_body:
+                raise _too_large(limits)
         body = b"".join(parts)
     if message["type"] == "http.disconnect":
         raise RequestError("the caller went away", mend="send the request again")
     return body
 
 
-def read_rows(body: bytes) -> list[Any]:
-    """The rows of {"rows": […]}: at least one, at most MAX_ROWS."""
+def read_rows(body: bytes, limits: Limits) -> list[Any]:
+    """The rows of {"rows": […]}: at least one, at most as many as one request may have."""
     try:
         rows = _DECODER.decode(body)
     except msgspec.ValidationError as error:
         raise RequestError("the body is not as it should be", why=str(error), mend='send {"rows": [{…}]}') from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise RequestError("the body is not JSON", why=str(error), mend='send {"rows": [{…}]}') from error
-    check_count(rows.rows)
+    check_count(rows.rows, limits)
     return rows.rows
 
 
-def check_count(rows: list[Any]) -> None:
-    """Refuse a request without rows, and one with more than MAX_ROWS."""
+def check_count(rows: list[Any], limits: Limits) -> None:
+    """Refuse a request without rows, and one with more than one may have."""
     if not rows:
         raise RequestError("there are no rows", why="rows is empty", mend='send {"rows": [{…}]}')
-    if len(rows) > MAX_ROWS:
-        why = f"{len(rows)} rows; the limit is {MAX_ROWS}"
+    if len(rows) > limits.max_rows:
+        why = f"{len(rows)} rows; the limit is {limits.max_rows}"
         raise RequestError("too many rows in one request", why=why, mend="send several", code="too-large")
 
 
@@ -110,6 +134,6 @@ def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str:
     return next((value.decode("latin-1").strip().lower() for name, value in headers if name == wanted), "")
 
 
-def _too_large() -> RequestError:
-    mend = "send fewer rows at a time"
-    return RequestError("the body is too large", why=f"the limit is {MAX_BODY} bytes", mend=mend, code="too-large")
+def _too_large(limits: Limits) -> RequestError:
+    why, mend = f"the limit is {limits.max_body} bytes", "send fewer rows at a time"
+    return RequestError("the body is too large", why=why, mend=mend, code="too-large")

@@ -98,11 +98,13 @@ class _Inference:
         """Predictions of the rows that a request's tensors hold."""
         answering = self._asked(request)
         _check_kind(request)
-        asked, binary = _decoded(await read_body(request.headers.raw, request.receive), request.headers.get(_LENGTH))
+        limits = self._service.limits
+        body = await read_body(request.headers.raw, request.receive, limits)
+        asked, binary = _decoded(body, request.headers.get(_LENGTH))
         answer = tensors.Answer(asked, partial(_check_answer, answering.model, request.path_params.get("version")))
         rows = tensors.rows_of(asked, binary, answering.model.schema.fields)
-        check_count(rows)
-        body = await answering.submit(rows, take_ids(rows), answer)
+        check_count(rows, limits)
+        body = await answering.submit(rows, take_ids(rows), answer, timeout_s=limits.timeout_s(request.headers.raw))
         if answer.header_length is None:
             return Response(body, media_type="application/json")
         return Response(body, media_type=_BINARY, headers={_LENGTH: str(answer.header_length)})

@@ -62,9 +62,11 @@ class _Scoring:
         """Predictions of the rows of a data frame or of inputs."""
         answering = self._asked(request)
         read = _reader(request)
-        rows = read(await read_body(request.headers.raw, request.receive), answering.model.schema.fields)
-        check_count(rows)
-        return Response(await answering.submit(rows, take_ids(rows), _answer), media_type=_JSON)
+        limits = self._service.limits
+        rows = read(await read_body(request.headers.raw, request.receive, limits), answering.model.schema.fields)
+        check_count(rows, limits)
+        timeout_s = limits.timeout_s(request.headers.raw)
+        return Response(await answering.submit(rows, take_ids(rows), _answer, timeout_s=timeout_s), media_type=_JSON)
 
     async def ping(self, request: Request) -> Response:
         """Whether the model that is asked for, or every model, answers."""
