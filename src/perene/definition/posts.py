@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +28,17 @@ def apply_posts(model: Model, rows: pl.DataFrame, raw: Array) -> tuple[list[Arra
         DeclarationError: a step returned another number of values, another shape before the last step, or other
         things than it declares.
     """
-    hooks = [hook for hook in model.posts if not hook.removes]
-    if not hooks or not rows.height:
-        return [raw for _ in hooks], raw
-    given = given_to_posts(model, rows)
-    steps, current = [], np.repeat(raw, 2, axis=0) if rows.height == 1 else raw
-    for hook in hooks:
-        current = _step(hook, current, given, last=hook is hooks[-1])
-        steps.append(current[: rows.height])
-    return steps, steps[-1]
+    return _done(model, [hook for hook in model.posts if not hook.removes], rows, raw)
+
+
+def redo_posts(model: Model, rows: pl.DataFrame, before: Array) -> tuple[list[Array], list[str | None]]:
+    """The answers after each step that is done again to stored ones (``recheck``), and why each row is taken out now.
+
+    ``before`` is what the last step gave that is not done again.
+    """
+    changed, final = _done(model, [hook for hook in model.posts if hook.recheck and not hook.removes], rows, before)
+    removals, removed = remove_rows(model, rows, final, again=True)
+    return [*changed, *removals], removed
 
 
 def remove_rows(
@@ -73,6 +76,18 @@ def given_to_posts(model: Model, rows: pl.DataFrame) -> dict[str, Any]:
     if "x" in wanted:
         given["x"] = model.compute_features(given["rows"])
     return given
+
+
+def _done(model: Model, hooks: Sequence[Hook], rows: pl.DataFrame, raw: Array) -> tuple[list[Array], Array]:
+    """The output after each of these steps, and after the last of them."""
+    if not hooks or not rows.height:
+        return [raw for _ in hooks], raw
+    given = given_to_posts(model, rows)
+    steps, current = [], np.repeat(raw, 2, axis=0) if rows.height == 1 else raw
+    for hook in hooks:
+        current = _step(hook, current, given, last=hook is hooks[-1])
+        steps.append(current[: rows.height])
+    return steps, steps[-1]
 
 
 def _step(hook: Hook, before: Array, given: dict[str, Any], *, last: bool) -> Array:

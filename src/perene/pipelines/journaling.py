@@ -50,6 +50,7 @@ class AnsweredRow(msgspec.Struct, frozen=True, array_like=True):
     group: str = ""  # of rows that are ranked together
     rank: int | None = None  # 1 is the first; None of what is not ranked, or was removed
     removed: str | None = None  # why a post step took it out
+    computed_at: int | None = None  # of an answer that was stored: when it was computed
 
     def entry(self, model: str) -> Entry:
         """Its line in the journal."""
@@ -113,6 +114,7 @@ def envelope_of(model: Model, lines: Sequence[AnsweredRow]) -> pl.DataFrame:
             group=[line.group or None for line in lines],
             rank=[line.rank for line in lines],
             removed=[line.removed for line in lines],
+            computed_at=_instants(line.computed_at for line in lines),
         ),
     )
 
@@ -126,7 +128,7 @@ def waiting_predictions(model: Model, journals: JournalReader) -> pl.DataFrame |
     return envelope_of(model, [answered_row(e.body) for e in entries]) if entries else None
 
 
-def _instants(values: Iterable[int]) -> pl.Series:
+def _instants(values: Iterable[int | None]) -> pl.Series:
     return pl.Series(list(values), dtype=pl.Int64).cast(INSTANT)
 
 

@@ -12,7 +12,10 @@ from typing import cast
 import msgspec
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from perene.definition.groups import Groups, groups_of
+from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.errors import ServingError
 from perene.pipelines.predictor import Output, Predictor
@@ -48,6 +51,7 @@ class Answered:
     group: Sequence[str | None] | None = None
     rank: Sequence[int | None] | None = None
     removed: Sequence[str | None] | None = None
+    computed_at: pl.Series | None = None  # null where it was computed when it was asked for
 
 
 def build_envelope(model: Model, answered: Answered) -> pl.DataFrame:
@@ -76,6 +80,7 @@ def build_envelope(model: Model, answered: Answered) -> pl.DataFrame:
         "final": pl.Series(answered.final, dtype=types["final"]),
         "rank": _column(answered.rank, types["rank"], height),
         "removed": _column(answered.removed, types["removed"], height),
+        "computed_at": _times(answered.computed_at, height),
         "day": answered.event_at.dt.date(),
     }
     if answered.features is not None:
@@ -114,7 +119,8 @@ def serve_bulk(
     Raises:
         ServingError: an answer is no number ("no-number"); then none is given.
     """
-    output = predictor.predict(rows)
+    groups = groups_of(model, rows) if model.label.task is Task.RANKING else None
+    output = predictor.predict(rows, groups=groups)
     final = values(output.final)
     refuse_no_numbers(model.name, final)
     request_id = new_id(recorded_at)
@@ -135,6 +141,9 @@ def serve_bulk(
         final=final,
         features=features_of_rows(model, predictor, rows),
         mode=mode,
+        group=None if groups is None else _names_of(groups, recorded_at),
+        rank=None if output.rank is None else ranks(output.rank),
+        removed=output.removed,
     )
     envelope = build_envelope(model, answered)
     if log is not None:
@@ -143,11 +152,25 @@ def serve_bulk(
 
 
 def steps_of_rows(predictor: Predictor, output: Output) -> list[list[object]]:
-    """What the post steps but the last gave, one list per row. What the last one gave is the answer."""
+    """What the post steps but the last gave, one list per row. What the last one gave is the answer.
+
+    True is 1; a text, which only a removal can come after, is null.
+    """
     steps = output.steps[: max(len(predictor.model.posts) - 1, 0)]
     if not steps:
         return [[] for _ in range(len(output.raw))]
-    return [list(row) for row in zip(*(step.tolist() for step in steps), strict=True)]
+    return [list(row) for row in zip(*map(_as_numbers, steps), strict=True)]
+
+
+def _as_numbers(step: NDArray[np.generic]) -> list[object]:
+    if step.dtype == object:
+        return [None] * len(step)
+    return list(step.astype(np.float64).tolist() if step.dtype.kind in "bi" else step.tolist())
+
+
+def ranks(rank: NDArray[np.int64]) -> list[int | None]:
+    """Places in an answer as the log keeps them: none of what was removed."""
+    return [place or None for place in rank.tolist()]
 
 
 def features_of_rows(model: Model, predictor: Predictor, rows: pl.DataFrame) -> list[str] | None:
@@ -178,6 +201,12 @@ def refuse_no_numbers(model: str, final: Sequence[object]) -> None:
         raise ServingError(f"{model} gave a prediction that is no number", mend=mend, code="no-number")
 
 
+def _names_of(groups: Groups, recorded_at: datetime) -> list[str]:
+    """An id for each group, given to all its rows."""
+    names = new_ids(recorded_at, int(groups.max(initial=-1)) + 1)
+    return [names[group] for group in groups]
+
+
 def _column(cells: str | Sequence[object] | None, dtype: pl.DataType, height: int) -> pl.Series:
     """A value per row: those given, or the one of all."""
     if cells is None or isinstance(cells, str):
@@ -185,7 +214,7 @@ def _column(cells: str | Sequence[object] | None, dtype: pl.DataType, height: in
     return pl.Series(cells, dtype=dtype)
 
 
-def _times(value: Times, height: int) -> pl.Series:
+def _times(value: Times | None, height: int) -> pl.Series:
     if isinstance(value, pl.Series):
         return value
     return pl.Series([value], dtype=INSTANT).new_from_index(0, height)

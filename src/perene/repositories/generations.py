@@ -42,9 +42,11 @@ class Generations:
             id = connection.scalars(_generation.insert().values(**values).returning(_generation.c.id)).one()
             return _one(connection, id), lock(id)
 
-    def progress(self, id: int, *, rows: int, aside: int) -> None:
-        """Remember how many rows are stored so far."""
+    def progress(self, id: int, *, rows: int, aside: int, fence: Fence | None = None) -> None:
+        """Remember how many rows are stored so far. Raises what ``fence`` raises."""
         with self._database.write() as connection:
+            if fence is not None:
+                fence(connection)
             connection.execute(_loading(id).values(rows=rows, aside=aside))
 
     def finish(self, id: int, *, rows: int, keys: int, aside: int, fence: Fence | None = None) -> Generation:

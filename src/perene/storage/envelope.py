@@ -35,8 +35,9 @@ def predictions_columns(model: Model) -> dict[str, pl.DataType]:
     """The prediction log: one row per prediction, as it was asked for and answered.
 
     Of candidates that are ranked together, ``group`` names them, ``rank`` is the place in the answer (1 is the first)
-    and ``removed`` the reason why a post step took one out; each of their ``steps`` is score and rank. ``features`` (JSON, as text) comes with it when the model
-    declares ``log_features``.
+    and ``removed`` the reason why a post step took one out; each of their ``steps`` is score and rank. ``computed_at``
+    is when an answer was computed that was stored until it was asked for. ``features`` (JSON, as text) comes with it
+    when the model declares ``log_features``.
     """
     number = _number(model)
     return {
@@ -60,6 +61,7 @@ def predictions_columns(model: Model) -> dict[str, pl.DataType]:
         "final": model.answer_dtype,
         "rank": pl.Int32(),
         "removed": pl.String(),
+        "computed_at": INSTANT,
         "ingest": pl.Int64(),
         "day": pl.Date(),
     }
