@@ -151,6 +151,27 @@ def test_pydantic_itself_agrees(name, value):
     assert mine == fits or (mine is False and isinstance(value, datetime))
 
 
+@given(name=st.sampled_from(sorted(GOOD)), value=VALUES)
+@example(name="share", value=1)
+@example(name="ever", value=datetime.min.replace(tzinfo=UTC))
+@example(name="ever", value=datetime.max.replace(tzinfo=UTC))
+@example(name="day", value=date(2013, 12, 31))
+def test_plain_values_are_the_frames(name, value):
+    """A request's rows as plain values are, with the order and types of their fields, what its frame holds."""
+    rows = [
+        {field: as_json(item) for field, item in ({name: value} | row).items()} for row in (GOOD, GOOD | {name: value})
+    ]
+    if accepted(rows, json_mode=True) is None:
+        return
+
+    frame, plain = SCHEMA.read_json(rows)
+
+    whole = [s.cast(pl.Int64) if s.dtype.is_temporal() else s for s in frame]
+    wanted = [dict(zip(frame.columns, cells, strict=True)) for cells in zip(*whole, strict=True)]
+    assert [list(row.items()) for row in plain] == [list(row.items()) for row in wanted]
+    assert [[type(cell) for cell in row.values()] for row in plain] == [[*map(type, row.values())] for row in wanted]
+
+
 @given(st.lists(st.sampled_from([2, 4, 3, -2, 7, None]), min_size=1, max_size=30))
 def test_rows_are_judged_one_by_one(counts):
     """In a batch each row is judged as it would be alone."""

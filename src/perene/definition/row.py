@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from functools import cached_property
 from typing import Any, get_args, get_type_hints
@@ -21,6 +22,7 @@ from perene.definition.places import place_of_class
 from perene.definition.refusals import refusal
 from perene.errors import BadField, BadRows, DeclarationError, Mistake
 
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 # Columns that perene puts beside a Row's own.
 RESERVED = frozenset({"prediction_id", "key", "event_at", "label", "known_at", "part"})
 
@@ -89,7 +91,21 @@ class RowSchema:
         Raises:
             BadRows: with every bad field of every bad row.
         """
-        return self._built(self._json, items)
+        return self.read_json(items)[0]
+
+    def read_json(self, items: Sequence[object]) -> tuple[pl.DataFrame, list[dict[str, object]]]:
+        """The same as a frame and as plain values: instants are microseconds since 1970 in these, and dates days.
+
+        Raises:
+            BadRows: with every bad field of every bad row.
+        """
+        rows = self._valid(self._json, items)
+        frame = pl.DataFrame(rows, schema=self.polars)
+        for name, since_1970 in self._times:
+            for row in rows:
+                if (value := row[name]) is not None:
+                    row[name] = since_1970(value)
+        return frame, rows
 
     def frame(self, records: Sequence[Mapping[str, object]]) -> pl.DataFrame:
         """The rows of Python values: datetimes and dates as such, enums as members or values.
@@ -98,7 +114,7 @@ class RowSchema:
             BadRows: with every bad field of every bad row.
         """
         plain = [{k: v.value if isinstance(v, Enum) else v for k, v in dict(record).items()} for record in records]
-        return self._built(self._python, plain)
+        return pl.DataFrame(self._valid(self._python, plain), schema=self.polars)
 
     def check(self, frame: Frame) -> Checked:
         """The good rows of a frame (polars, pandas or Arrow), and what was wrong with the others, column by column.
@@ -121,12 +137,18 @@ class RowSchema:
     def _python(self) -> SchemaValidator:
         return validator(self.fields, json=False)
 
-    def _built(self, validator: SchemaValidator, items: Sequence[object]) -> pl.DataFrame:
+    @cached_property
+    def _times(self) -> list[tuple[str, Callable[[Any], int]]]:
+        """The fields that are times, with what counts from 1970."""
+        counts = {"datetime": _microseconds, "date": _days}
+        return [(field.name, counts[field.kind]) for field in self.fields if field.kind in counts]
+
+    def _valid(self, validator: SchemaValidator, items: Sequence[object]) -> list[dict[str, Any]]:
         try:
-            rows = validator.validate_python(list(items))
+            rows: list[dict[str, Any]] = validator.validate_python(list(items))
         except ValidationError as error:
             raise self._refused(error, items) from None
-        return pl.DataFrame(rows, schema=self.polars)
+        return rows
 
     def _refused(self, error: ValidationError, items: Sequence[object]) -> BadRows:
         bad = bad_fields(error, self.fields, items)
@@ -136,6 +158,14 @@ class RowSchema:
             bad,
             mend=f"send the fields that {self.name} declares, with their types",
         )
+
+
+def _microseconds(value: datetime) -> int:
+    return (value - _EPOCH) // _MICROSECOND
+
+
+def _days(value: date) -> int:
+    return value.toordinal() - _EPOCH.toordinal()
 
 
 def validator(fields: Sequence[Field], *, json: bool) -> SchemaValidator:

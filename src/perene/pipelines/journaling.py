@@ -75,13 +75,6 @@ def day_of(kept: int) -> date:
     return (_EPOCH + kept * _MICROSECOND).date()
 
 
-def records_of(rows: pl.DataFrame) -> list[dict[str, object]]:
-    """Rows of a frame as the journal keeps them."""
-    columns = [s.cast(pl.Int64).to_list() if s.dtype.is_temporal() else s.to_list() for s in rows.iter_columns()]
-    names = rows.columns
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
 def row_digest(record: Mapping[str, object]) -> str:
     """The digest by which the same row is known when its prediction id comes again."""
     return hashlib.sha256(msgspec.json.encode(record, order="sorted")).hexdigest()

@@ -14,15 +14,16 @@ import polars as pl
 from perene.clock import MachineClock, ProjectClock
 from perene.definition.model import Model
 from perene.errors import PereneError, ServingError, StorageError
-from perene.pipelines.journaling import AnsweredRow, instant, records_of, row_digest
+from perene.pipelines.journaling import AnsweredRow, instant, row_digest
 from perene.pipelines.predictor import Output, Predictor
 from perene.pipelines.serving import logged_fields
 from perene.records.identity import new_ids
+from perene.records.roles import CANARY, CHAMPION
 from perene.server.answered import Said, said_of
 from perene.server.aside import Aside, Asked
 from perene.server.batcher import Batcher
 from perene.server.given import Given, GivenIds
-from perene.server.lineup import CANARY, CHAMPION, Lineup
+from perene.server.lineup import Lineup
 from perene.server.losses import Losses
 from perene.server.tally import Served, Tally, numbers_of
 from perene.storage.envelope import keys
@@ -168,8 +169,7 @@ class _Batch:
         self._desk = desk
         self._now = desk.time.now()
         self._recorded_at = desk.machine()
-        self._rows = model.schema.parse_json([row for request in requests for row in request.rows])
-        self._records = records_of(self._rows)
+        self._rows, self._records = model.schema.read_json([row for request in requests for row in request.rows])
         self._request_ids = new_ids(self._recorded_at, len(requests))
         self._request_of = [(n, k) for n, request in enumerate(requests) for k in range(len(request.rows))]
         self._ids = new_ids(self._recorded_at, len(self._records))
