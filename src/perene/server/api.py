@@ -17,6 +17,7 @@ from perene.pipelines.truths import parse_truths
 from perene.records.identity import plain
 from perene.records.plain import plain_data
 from perene.server.hot import unknown_model
+from perene.server.openapi import openapi
 from perene.server.problems import RequestError, Tell, problem
 from perene.server.protocols import inference, scoring
 from perene.server.requests import check_json, read_body, read_rows
@@ -24,7 +25,7 @@ from perene.server.service import Service
 
 
 def build_api(service: Service) -> Starlette:
-    """The routes beside the hot one."""
+    """The routes beside the hot one. Each stands in ``operations.OPERATIONS`` too: the OpenAPI document comes from there."""
     api = _Api(service)
     routes = [
         Route("/v1/models", api.models),
@@ -33,6 +34,7 @@ def build_api(service: Service) -> Starlette:
         Route("/v1/models/{model}/predictions/{prediction_id}", api.prediction),
         Route("/healthz", api.health),
         Route("/readyz", api.ready),
+        Route("/openapi.json", api.openapi),
         *inference.routes(service),
         *scoring.routes(service),
     ]
@@ -78,6 +80,10 @@ class _Api:
         model, prediction_id = self._model(request), request.path_params["prediction_id"]
         trace = await asyncio.to_thread(self._service.app.trace, prediction_id, model=model.name)
         return _json(plain_data(trace))
+
+    async def openapi(self, request: Request) -> Response:
+        """What this server can be asked, as OpenAPI says it."""
+        return _json(openapi(self._service.app.project.models, max_rows=self._service.limits.max_rows))
 
     async def health(self, request: Request) -> Response:
         """The process lives."""
@@ -146,6 +152,9 @@ def _teller(path: str) -> Tell | None:
 async def _refuse_route(request: Request, error: HTTPException) -> Response:
     path = request.url.path
     if error.status_code == 405:
-        what, mend = f"{path} is not asked so", "use the method that the API has for it"
-        return await _refuse(request, RequestError(what, mend=mend, code="method-not-allowed"))
+        allowed = dict(error.headers or {})
+        what, mend = f"{path} is not asked so", f"use {allowed.get('Allow', 'another method')}"
+        response = await _refuse(request, RequestError(what, mend=mend, code="method-not-allowed"))
+        response.headers.update(allowed)
+        return response
     return await _refuse(request, NotFound(f"there is nothing at {path}", mend="see GET /v1/models"))

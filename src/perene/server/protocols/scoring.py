@@ -74,7 +74,7 @@ class _Scoring:
         for answering in asked:
             if answering.predictor is None:
                 raise no_live_version(answering.model.name)
-        return Response("\n", media_type=_JSON)
+        return Response("\n", media_type="text/plain")
 
     async def version(self, request: Request) -> Response:
         """perene's version: there is no MLflow behind this."""

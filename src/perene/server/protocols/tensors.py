@@ -21,6 +21,7 @@ from perene.errors import BadField, BadRows, ServingError
 from perene.server.problems import RequestError
 
 PREDICTION_ID = "prediction_id"
+OUTPUTS = ("prediction", PREDICTION_ID)
 _INTEGERS = {
     f"{sign}INT{8 * size}": f"<{kind}{size}" for sign, kind in (("", "i"), ("U", "u")) for size in (1, 2, 4, 8)
 }
@@ -72,6 +73,11 @@ def datatype_of(field: Field) -> str:
     return _NAMED.get(field.kind, "BYTES")
 
 
+def taken(kind: str) -> tuple[str, ...]:
+    """The datatypes that a field of a kind takes."""
+    return _TAKEN[kind]
+
+
 def answer_tensor(answer: pl.DataType, classes: int) -> tuple[str, list[int]]:
     """Datatype and shape of the answers of a model."""
     return _NAMED_ANSWER[type(answer)], [-1, classes] if answer == pl.List(pl.Float64) else [-1]
@@ -120,8 +126,8 @@ def _check_content_type(parameters: Mapping[str, object]) -> None:
 
 def _check_datatype(tensor: Input, kind: str) -> None:
     _check_content_type(tensor.parameters)
-    if tensor.datatype not in _TAKEN[kind]:
-        why = f"it is {tensor.datatype}; taken are {', '.join(_TAKEN[kind])}"
+    if tensor.datatype not in taken(kind):
+        why = f"it is {tensor.datatype}; taken are {', '.join(taken(kind))}"
         raise RequestError(f"the input {tensor.name!r} has another datatype", why=why, mend="send it as one of them")
 
 
@@ -207,11 +213,11 @@ class Answer:
         self._check = check
         by_default = request.parameters.get("binary_data_output") is True
         names = {tensor.name: tensor.parameters.get("binary_data", by_default) is True for tensor in request.outputs}
-        unknown = names.keys() - {"prediction", PREDICTION_ID}
+        unknown = names.keys() - set(OUTPUTS)
         if unknown:
-            why = f"outputs are prediction and {PREDICTION_ID}"
+            why = f"outputs are {' and '.join(OUTPUTS)}"
             raise RequestError(f"there is no output {min(unknown)!r}", why=why, mend="ask for one of them, or for none")
-        self._binary = names or dict.fromkeys(("prediction", PREDICTION_ID), by_default)
+        self._binary = names or dict.fromkeys(OUTPUTS, by_default)
 
     def __call__(self, content: Mapping[str, object]) -> bytes:
         """The answer's bytes. ``check`` is asked first, and may refuse to answer so."""
