@@ -11,6 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from perene import Model
+
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 EXPLAINED = [page for page in PAGES if page.parent.name == "explanation"]
@@ -35,12 +37,14 @@ def beside() -> dict[str, Any]:
 
 @pytest.mark.parametrize("page", EXPLAINED, ids=name)
 def test_the_python_of_a_page_runs(page: Path, beside: dict[str, Any]) -> None:
-    """Each block can be added to the demo's model, which stays sound."""
+    """Each block can be added to the demo's model, which stays sound, as do models that the page declares."""
     for block in re.findall(r"^ *```python\n(.*?)^ *```", page.read_text(), re.DOTALL | re.MULTILINE):
         indent = len(block) - len(block.lstrip(" "))
-        exec(re.sub(rf"^ {{{indent}}}", "", block, flags=re.MULTILINE), beside)
+        code = re.sub(rf"^ {{{indent}}}", "", block, flags=re.MULTILINE)
+        exec(compile(code, page.name, "exec", dont_inherit=True), beside)
 
-    beside["late"].ensure_sound()
+    for model in [value for value in beside.values() if isinstance(value, Model)]:
+        model.ensure_sound()
 
 
 def test_the_golden_rows_of_the_page_fit(beside: dict[str, Any]) -> None:
