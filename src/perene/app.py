@@ -9,7 +9,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,30 +24,45 @@ from perene.definition.model import Model
 from perene.definition.project import Project, load_project
 from perene.definition.spelling import did_you_mean
 from perene.engines.local import LocalEngine
-from perene.errors import DataError, DeclarationError, NotFound, PereneError
+from perene.errors import DeclarationError, NotFound, PereneError
 from perene.monitoring.freshness import freshness_of
 from perene.monitoring.status import statuses
 from perene.monitoring.watch import watch_clock, watch_freshness
+from perene.pipelines.bulk import refuse_bad
 from perene.pipelines.data import import_examples
 from perene.pipelines.drain import Logs
 from perene.pipelines.draining import bring_in
+from perene.pipelines.journaling import envelope_of
+from perene.pipelines.keying import parse_keys
 from perene.pipelines.listing import Answers
+from perene.pipelines.looking import find_fresh, look_up, nothing_stored, table_of
+from perene.pipelines.offline import (
+    POPULATION,
+    Asked,
+    Shelf,
+    population_of,
+    refuse_unstorable,
+    require_population,
+    store_predictions,
+)
 from perene.pipelines.predictor import Predictor, load_predictor
 from perene.pipelines.rehearsing import Stage, rows_to_replay
 from perene.pipelines.serving import serve_bulk
 from perene.pipelines.tracing import find_group, find_prediction, find_truth, traced
 from perene.pipelines.training import Workshop
 from perene.pipelines.truths import check_truths
+from perene.records.generation import Generation
 from perene.records.identity import new_id
 from perene.records.model import ModelVersion, RegisteredModel
 from perene.records.rehearsal import Rehearsal
 from perene.records.release import Release, ReleaseState
-from perene.records.run import Run, RunState
+from perene.records.run import OFFLINE, Run, RunState
 from perene.records.status import Freshness, ModelStatus
 from perene.repositories.alerts import Alerts
 from perene.repositories.audits import Audits
 from perene.repositories.datasets import Datasets
 from perene.repositories.evaluations import Evaluations
+from perene.repositories.generations import Generations
 from perene.repositories.models import Models
 from perene.repositories.predictions import Predictions
 from perene.repositories.releases import Releases
@@ -56,18 +72,19 @@ from perene.repositories.sources import Sources
 from perene.repositories.time import ProjectTime
 from perene.repositories.truths import Truths
 from perene.scheduling.cycle import Cycle
-from perene.scheduling.schedule import create_due, next_due
+from perene.scheduling.schedule import create_due, create_offline, next_due
 from perene.scheduling.worker import LEASE, Worker
 from perene.storage.bundles import Bundles
 from perene.storage.database import Database
 from perene.storage.envelope import Log
+from perene.storage.generations import open_generations
 from perene.storage.journal import journal_folder, read_open
 from perene.storage.lake import Lake
 from perene.storage.snapshot import imported_packages
 
 _KEPT_PREDICTORS = 8
 _LOOK_S = 0.1
-_RUN_FAILED = "run-failed"
+_RUN_FAILED, _STORE_FAILED = "run-failed", "store-failed"
 _TASK_PACKAGES = ("perene.pipelines.fitting",)
 
 
@@ -124,6 +141,10 @@ class App:
         self.servers = Servers(self.database, machine)
         self.sources = Sources(self.database)
         self.predictions = Predictions(self.lake, self.database)
+        self.generations = Generations(self.database, machine)
+        self.shelf = Shelf(
+            generations=self.generations, store=open_generations(self.database, project.folder), sources=self.sources
+        )
         self.truths = Truths(self.lake)
         self.journals = read_open(journal_folder(project.folder))
         self.answers = Answers(lake=self.lake, predictions=self.predictions, truths=self.truths, journals=self.journals)
@@ -151,7 +172,7 @@ class App:
     def train(self, name: str, *, actor: str) -> Run:
         """Run a model's whole cycle now, and give its run as it ended: data, training, validation, release."""
         self.model(name)
-        run = self._queue(name, actor=actor)
+        run = self._queue(name, actor=actor, trigger="manual")
         worker = self.worker()
         while run.state in (RunState.QUEUED, RunState.RUNNING):
             if worker.work_one(name) is None:
@@ -170,7 +191,7 @@ class App:
         """Create the runs that are due now, and look after freshness and the clock."""
         now = self.time.now()
         every = {name: model.every for name, model in self.project.models.items() if model.every is not None}
-        made = create_due(self.runs, every, now=now)
+        made = create_due(self.runs, every, now=now) + self._create_offline(now)
         watch_freshness(self.project.models.values(), self, now=now)
         if self.time.anchor() is None:
             watch_clock(self, now=now, machine_now=self.machine())
@@ -179,7 +200,9 @@ class App:
     def worker(self, owner: str | None = None) -> Worker:
         """A worker of this project's runs, by a name of its own."""
         name = owner or f"{socket.gethostname().partition('.')[0]}-{os.getpid()}-{new_id(self.machine())[:13]}"
-        return Worker(self.runs, self.cycle().steps(), owner=name, on_end=self._hear_of_run)
+        cycle = self.cycle()
+        others = {OFFLINE: cycle.offline_steps()}
+        return Worker(self.runs, cycle.steps(), owner=name, others=others, on_end=self._hear_of_run)
 
     def cycle(self) -> Cycle:
         """The steps of a run, with what they work with."""
@@ -188,8 +211,9 @@ class App:
                 project=self.project, datasets=self.datasets, models=self.models, bundles=self.bundles,
                 engine=self.engine, scratch=self.project.folder / ".perene" / "work",
             ),
-            lake=self.lake, database=self.database, evaluations=self.evaluations, releases=self.releases,
-            alerts=self.alerts, predictor=self.predictor, drained=self.drained, now=self.time.now,
+            stage=self.stage, lake=self.lake, database=self.database, evaluations=self.evaluations,
+            releases=self.releases, alerts=self.alerts, predictor=self.predictor, drained=self.drained,
+            now=self.time.now, shelf=self.shelf,
         )  # fmt: skip
 
     @cached_property
@@ -238,14 +262,7 @@ class App:
         """
         model = self.model(name)
         checked = model.schema.check(rows)
-        if checked.bad:
-            bad = int(checked.bad_rows.sum())
-            raise DataError(
-                f"{bad:,} of {checked.bad_rows.len():,} rows do not fit {model.schema.name}",
-                seen=tuple(f"{b.field} {b.what} ({b.rows:,} rows, as {b.sample[0]})" for b in checked.bad),
-                mend="mend these rows",
-                code="bad-rows",
-            )
+        refuse_bad(model, checked)
         if not checked.good.height:
             return pl.DataFrame(schema={"prediction_id": pl.String(), "prediction": model.answer_dtype})
         lines = serve_bulk(
@@ -257,6 +274,54 @@ class App:
             [lines.select("prediction_id"), named, lines.select(prediction="final", model_version="model_version")],
             how="horizontal",
         )
+
+    def store(
+        self, name: str, rows: Frame | Iterable[Frame] | None = None, *, actor: str, origin: str = "rows"
+    ) -> Generation:
+        """Predict rows in bulk with the live version, and store the answers for ``lookup``; they replace those before.
+
+        Args:
+            rows: A frame, a lazy one, or frames one after another; None for the model's population.
+            origin: What look-ups say that they were computed of, as a file's name.
+
+        Raises DataError with what is wrong with which rows; then what is stored stays.
+        """
+        model, now = self.model(name), self.time.now()
+        come = population_of(model, now) if rows is None else rows
+        asked = Asked(origin=POPULATION if rows is None else origin, computed_at=now, actor=actor)
+        return store_predictions(come, predictor=self.predictor(name), model=model, shelf=self.shelf, asked=asked)
+
+    def ask_offline(self, name: str, *, actor: str) -> Run:
+        """Queue a run that predicts the model's population and stores the answers; a worker does it."""
+        model = self.model(name)
+        refuse_unstorable(model)
+        require_population(model)
+        self._live(name)
+        return self._queue(name, actor=actor, trigger=OFFLINE)
+
+    def lookup(self, name: str, keys: Sequence[object], *, log: bool = False) -> pl.DataFrame:
+        """Stored predictions by key; ``log`` keeps them in the prediction log, as answers that were given.
+
+        Args:
+            keys: Of each thing its value of the model's key, a list of several, or a mapping of the key's fields.
+
+        Returns one line per key: ``prediction_id``, the key fields and the time field, ``prediction``,
+        ``model_version``, ``computed_at``, ``outdated`` (whether another version is live by now).
+        Raises NotFound where nothing is stored of a key, ServingError where it is older than ``max_age``.
+        """
+        model, now = self.model(name), self.time.now()
+        named = parse_keys(model, keys, is_json=False)
+        generation = self.generations.current(name)
+        if generation is None:
+            raise nothing_stored(name)
+        with closing(self.shelf.store.open(name, generation.id)) as reading:
+            kept = find_fresh(model, named, generation, reading, now=now)
+        found = look_up(model, kept, generation, now=now, recorded_at=self.machine())
+        lines = envelope_of(model, found.lines)
+        if log:
+            self.predictions.append(model, lines, f"request:{found.request_id}")
+        live = self.models.champion(name)
+        return table_of(model, lines, outdated=live is None or live.version != generation.version)
 
     def add_truths(self, name: str, rows: Frame, *, source: str) -> int:
         """Take ground truth in, by prediction id or by key and time; returns how many rows."""
@@ -372,11 +437,17 @@ class App:
         for name, (_, declaration) in changed.items():
             self.models.register(name, declaration, self.time.now())
 
-    def _queue(self, name: str, *, actor: str) -> Run:
+    def _create_offline(self, now: datetime) -> list[Run]:
+        every = {name: model.offline for name, model in self.project.models.items() if model.offline is not None}
+        since = {name: self.releases.history(name)[-1:] for name in every}
+        live = {name: period.since for name, periods in since.items() for period in periods if period.until is None}
+        return create_offline(self.runs, every, live, now=now)
+
+    def _queue(self, name: str, *, actor: str, trigger: str) -> Run:
         """A new run; where time stands, one that was asked for at the same time is another one."""
         now = due = self.time.now()
         while True:
-            run = self.runs.create(name, trigger="manual", due_at=due, created_at=now, actor=actor)
+            run = self.runs.create(name, trigger=trigger, due_at=due, created_at=now, actor=actor)
             if run.state is RunState.QUEUED:
                 return run
             due += timedelta.resolution
@@ -408,13 +479,14 @@ class App:
     def _hear_of_run(self, run: Run, error: PereneError | None) -> None:
         """Raise an alert for a run that failed; one that succeeds takes it back."""
         now = self.time.now()
+        rule = _STORE_FAILED if run.trigger == OFFLINE else _RUN_FAILED
         if error is None:
-            self.alerts.resolve(run.model, _RUN_FAILED, at=now, why=f"run {run.id} succeeded")
+            self.alerts.resolve(run.model, rule, at=now, why=f"run {run.id} succeeded")
             return
         what = f"run {run.id} of {run.model} failed: {error.what}"
-        why = f"{error.why}; what is live stays"
+        why = f"{error.why}; what is {'stored' if run.trigger == OFFLINE else 'live'} stays"
         mend = error.mend or f"perene run show {run.id}"
-        self.alerts.raise_(run.model, _RUN_FAILED, severity="notice", what=what, why=why, mend=mend, at=now)
+        self.alerts.raise_(run.model, rule, severity="notice", what=what, why=why, mend=mend, at=now)
 
 
 def _never_run(project: Project, database: Database) -> NotFound:

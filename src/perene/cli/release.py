@@ -226,7 +226,7 @@ def _checked(release: Release, evaluation: Evaluation | None) -> int:
     """The exit code that a release gives to whoever asks for a verdict."""
     if release.state == "waiting":
         return PENDING
-    bad = evaluation is not None and evaluation.verdict.decision in ("worse", "refused")
+    bad = evaluation is not None and evaluation.verdict.decision in ("worse", "unfit", "refused")
     return NEGATIVE if bad else 0
 
 

@@ -26,6 +26,7 @@ _SAID = {
     "waiting": "{new} waits for review; {old} stays live",
     "held": "{new} waits, because the model is on hold; {old} stays live",
     "worse": "{new} is rejected; {old} stays live",
+    "unfit": "{new} is too slow or too big to be served, so it is rejected; {old} stays live",
     "inconclusive": "the test rows could not decide, so {old} stays live",
     "refused": "{new} could not be judged, so it is not released; {old} stays live",
     "stale": "another version went live meanwhile, so {new} is rejected",
@@ -45,7 +46,7 @@ _SAID = {
 @click.option(
     "--check",
     is_flag=True,
-    help="Exit with code 3 when the candidate is worse, or could not be judged, 8 when it waits for a person.",
+    help="Exit with code 3 when the candidate is worse, too slow, too big or could not be judged, 8 when it waits.",
 )
 @click.option("--timeout", type=Span(), metavar="SPAN", help="Stop waiting after this long, as 30m or 2h.")
 @click.pass_context
@@ -82,7 +83,8 @@ def command(context: click.Context, model: str, check: bool, timeout: float | No
     door.out.next(*_next(run, release))
     if check:
         context.exit(
-            {"worse": NEGATIVE, "refused": NEGATIVE, "waiting": PENDING, "held": PENDING}.get(run.outcome or "", 0)
+            dict.fromkeys(("worse", "unfit", "refused"), NEGATIVE).get(run.outcome or "")
+            or dict.fromkeys(("waiting", "held"), PENDING).get(run.outcome or "", 0)
         )
 
 

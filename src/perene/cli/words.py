@@ -47,6 +47,7 @@ _STATES = {
     # verdicts
     "pass": ("●", "good"),
     "worse": ("✗", "bad"),
+    "unfit": ("✗", "bad"),
     "inconclusive": ("◐", "warn"),
     "refused": ("✗", "bad"),
     # alerts

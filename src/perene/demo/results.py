@@ -19,6 +19,7 @@ LOSS, AUC = "log_loss", "auc"
 _KINDS = {
     "released": EventKind.RELEASE,
     "worse": EventKind.REJECTION,
+    "unfit": EventKind.REJECTION,
     "refused": EventKind.REJECTION,
     "inconclusive": EventKind.INCONCLUSIVE,
 }

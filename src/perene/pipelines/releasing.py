@@ -13,12 +13,12 @@ from perene.repositories import Fence
 from perene.repositories.alerts import Alerts
 from perene.repositories.releases import Releases
 
-WORSE, REFUSED = "candidate-worse", "gate-refused"
+WORSE, UNFIT, REFUSED = "candidate-worse", "candidate-unfit", "gate-refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """What became of a candidate, in a word: released, waiting, held, worse, inconclusive, refused, stale."""
+    """What became of a candidate, in a word: released, waiting, held, worse, unfit, inconclusive, refused, stale."""
 
     release: Release
     outcome: str
@@ -70,6 +70,8 @@ class _Deed:
                 return self._pass()
             case Decision.WORSE:
                 return Released(release=self._reject(self.verdict.reason), outcome="worse")
+            case Decision.UNFIT:
+                return Released(release=self._reject(self.verdict.reason), outcome="unfit")
             case Decision.INCONCLUSIVE:
                 return Released(release=self.proposed, outcome="inconclusive")
             case Decision.REFUSED:
@@ -118,12 +120,17 @@ def _tell(model: Model, verdict: Verdict, released: Released, *, alerts: Alerts,
         what = f"{name} {version} is worse than {_than(verdict)}"
         mend = f"perene release show {id}; look at the newest data first, then at what changed in the code"
         alerts.raise_(name, WORSE, severity="notice", what=what, why=verdict.reason, mend=mend, at=now)
+    elif verdict.decision is Decision.UNFIT:
+        what = f"{name} {version} is too slow or too big to be served; what is live stays"
+        look = f"perene check {name} --serving --version {released.release.version}"
+        mend = f"{look} shows where time and memory go; make it lighter, or declare a larger budget"
+        alerts.raise_(name, UNFIT, severity="notice", what=what, why=verdict.reason, mend=mend, at=now)
     elif verdict.decision is Decision.REFUSED:
         what = f"{name} {version} could not be judged, so it was not released"
         mend = f"perene release show {id}"
         alerts.raise_(name, REFUSED, severity="notice", what=what, why=verdict.reason, mend=mend, at=now)
     elif verdict.decision is Decision.PASS:
-        for rule in (WORSE, REFUSED):
+        for rule in (WORSE, UNFIT, REFUSED):
             alerts.resolve(name, rule, at=now, why=f"{version}: {verdict.reason}")
 
 

@@ -1,8 +1,8 @@
 """Validation: a candidate against the champion, on rows that neither has seen.
 
-Five things are looked at, each a ``Check`` of the verdict, and the worst decides: the champion (or, of a first model, a
+Six things are looked at, each a ``Check`` of the verdict, and the worst decides: the champion (or, of a first model, a
 constant), the anchor (so that many releases, each a little worse within the margin, do not add up), what the post steps
-make of the output, the slices, and the golden rows.
+make of the output, the slices, the golden rows, and whether the declared serving budgets hold.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ from math import isfinite
 import polars as pl
 
 from perene.definition.label import Task
+from perene.pipelines.budgets import NAME, check_budgets
 from perene.pipelines.contests import CannotJudge, Contest, Said, TestSet
 from perene.pipelines.golden import check_golden
 from perene.pipelines.predictor import Predictor
+from perene.pipelines.rehearsing import sampled
 from perene.pipelines.slicing import Slice, check_slices, compare_slices, shown_slices
+from perene.records.model import ModelVersion
+from perene.records.rehearsal import Rehearsal
 from perene.records.verdict import Check, Decision, Evaluation, Verdict
 from perene.repositories import Fence
 from perene.repositories.datasets import Datasets
@@ -28,7 +32,8 @@ from perene.statistics.comparisons import Comparison
 from perene.statistics.gate import Against, Evidence, judge
 
 _STEPS = "after the post steps"
-_SEVERITY = (Decision.PASS, Decision.INCONCLUSIVE, Decision.REFUSED, Decision.WORSE)
+_SEVERITY = (Decision.PASS, Decision.INCONCLUSIVE, Decision.REFUSED, Decision.UNFIT, Decision.WORSE)
+Rehearse = Callable[[ModelVersion, pl.DataFrame], Rehearsal]
 
 
 def validate(
@@ -39,12 +44,15 @@ def validate(
     now: datetime,
     run: int | None = None,
     fence: Fence | None = None,
+    rehearse: Rehearse | None = None,
 ) -> Evaluation:
     """Judge a candidate and remember what the gate said; the same run again gives the evaluation that it made.
 
-    Whatever goes wrong while the models are asked is a refusal with its reason: the gate fails closed.
+    Whatever goes wrong while the models are asked is a refusal with its reason: the gate fails closed. ``rehearse``
+    measures how a version serves rows; without it no model with a serving budget is released.
     """
-    trial = _Trial(contest, TestSet(contest, datasets), past_deadline=_is_past_deadline(contest, now))
+    test = TestSet(contest, datasets)
+    trial = _Trial(contest, test, past_deadline=_is_past_deadline(contest, now), rehearse=rehearse)
     verdict = trial.verdict()
     evaluation = Evaluation(
         id=0,
@@ -71,12 +79,13 @@ def _is_past_deadline(contest: Contest, now: datetime) -> bool:
 class _Trial:
     """One candidate before the gate. ``said`` is what it and its opponent say of the test rows, once they could."""
 
-    def __init__(self, contest: Contest, test: TestSet, *, past_deadline: bool) -> None:
+    def __init__(self, contest: Contest, test: TestSet, *, past_deadline: bool, rehearse: Rehearse | None) -> None:
         self.test = test
         self.said: tuple[Said, Said] | None = None
         self.slices: list[Slice] = []
         self._contest = contest
         self._past_deadline = past_deadline
+        self._rehearse = rehearse
 
     def verdict(self) -> Verdict:
         """What the gate says: against the champion first; where that can be judged, of the rest."""
@@ -94,6 +103,7 @@ class _Trial:
         anchor = self._against_anchor(mine)
         rest = [self._closed(_STEPS, self._answers), self._closed("slices", lambda: self._slices(mine, other))]
         rest.append(self._closed("golden rows", lambda: check_golden(self._contest.model, self._contest.candidate)))
+        rest.append(self._closed(NAME, lambda: check_budgets(self._contest.model, self._rehearsed)))
         return self._together(main, anchor, [check for check in rest if check is not None])
 
     def _together(self, main: Verdict, anchor: Verdict | None, rest: list[Check]) -> Verdict:
@@ -199,6 +209,11 @@ class _Trial:
         gate = self.test.model.gate
         assert gate.margin is not None  # the model fills it in
         return check_slices(self.slices, alpha=gate.alpha, margin=gate.margin)
+
+    def _rehearsed(self) -> Rehearsal:
+        if self._rehearse is None:
+            raise CannotJudge("a budget is declared, and nothing here can measure it")
+        return self._rehearse(self._contest.candidate.version, sampled(self._contest.model, self.test.truth.rows))
 
     def _closed(self, name: str, look: Callable[[], Check | None]) -> Check | None:
         try:

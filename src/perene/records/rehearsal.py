@@ -20,18 +20,20 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paced:
-    """Requests of so many rows, one after another: those of the quietest of several rounds.
+    """Requests of so many rows, one after another. Each was sent in ``tries`` rounds, and its quickest try counts:
+    what else a machine does only makes a request slower. ``disturbed`` is of all tries.
 
     ``whole`` is from the bytes of a request's body to the bytes of its answer; ``stages`` its parts by name, in their
     order, the last of them ``REST``: their means add up to that of the whole. ``rows`` is a mean where groups of rows
-    are ranked, which differ. ``rounds_s`` has the 95 % of every round.
+    are ranked, which differ.
     """
 
     rows: float
     requests: int
+    tries: int
     whole: Spread
     stages: Mapping[str, Spread]
-    rounds_s: tuple[float, ...]
+    disturbed: Spread
 
     @property
     def rows_per_s(self) -> float:

@@ -9,17 +9,18 @@ from enum import StrEnum
 
 
 class Decision(StrEnum):
-    """The gate's answer. Only PASS releases by itself; WORSE alerts; INCONCLUSIVE keeps the champion."""
+    """The gate's answer. Only PASS releases by itself; WORSE and UNFIT reject; INCONCLUSIVE keeps the champion."""
 
     PASS = "pass"
     WORSE = "worse"
     INCONCLUSIVE = "inconclusive"
+    UNFIT = "unfit"  # it breaks a budget that its model declares: too slow, or too big, to be served
     REFUSED = "refused"  # the gate could not judge, so it fails closed: no rows, NaN, a champion that cannot score …
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that the gate looked at: the champion, the anchor, the slices, the answers, the golden rows."""
+    """One thing that the gate looked at: the champion, the anchor, the slices, the answers, golden rows, budgets."""
 
     name: str
     decision: Decision

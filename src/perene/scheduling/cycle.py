@@ -13,7 +13,9 @@ from perene.definition.model import Model
 from perene.errors import NotFound, PereneError
 from perene.pipelines.contests import Contest
 from perene.pipelines.data import collect, cut
+from perene.pipelines.offline import POPULATION, Asked, Shelf, population_of, store_predictions
 from perene.pipelines.predictor import Predictor
+from perene.pipelines.rehearsing import SIZES, Stage
 from perene.pipelines.releasing import release
 from perene.pipelines.training import Workshop, train
 from perene.pipelines.validation import validate
@@ -32,6 +34,7 @@ class Cycle:
     """
 
     shop: Workshop
+    stage: Stage
     lake: Lake
     database: Database
     evaluations: Evaluations
@@ -40,6 +43,7 @@ class Cycle:
     predictor: Callable[[str, int], Predictor]
     drained: Callable[[], object]
     now: Callable[[], datetime]
+    shelf: Shelf
 
     def steps(self) -> Mapping[str, Step]:
         """The steps by name, in order."""
@@ -50,6 +54,10 @@ class Cycle:
             "validate": self._validate,
             "release": self._release,
         }
+
+    def offline_steps(self) -> Mapping[str, Step]:
+        """The steps of a run that computes and stores predictions."""
+        return {"store": self._store}
 
     def contest(self, model: Model, version: int, *, dataset: int) -> Contest:
         """Candidate, champion and anchor; one that cannot be loaded is a reason to refuse, not an end of the run."""
@@ -116,6 +124,9 @@ class Cycle:
             now=context.now,
             run=context.run.id,
             fence=context.fence,
+            rehearse=lambda version, rows: self.stage.rehearse(
+                version, rows, now=context.now, sizes=SIZES, lost=context.lost
+            ),
         )
         return {
             "evaluation": evaluation.id,
@@ -135,6 +146,29 @@ class Cycle:
         )
         context.outcome = released.outcome
         return {"release": released.release.id, "outcome": released.outcome}
+
+    def _store(self, context: RunContext) -> Mapping[str, object]:
+        model = self._model(context)
+        live = self.shop.models.champion(model.name)
+        if live is None:
+            raise NotFound(
+                f"{model.name} has no live version", mend=f"perene train {model.name}", code="no-live-version"
+            )
+        made = store_predictions(
+            population_of(model, context.now),
+            predictor=self.predictor(model.name, live.version),
+            model=model,
+            shelf=self.shelf,
+            asked=Asked(
+                origin=POPULATION,
+                computed_at=context.now,
+                actor=context.run.actor,
+                run=context.run.id,
+                fence=context.fence,
+            ),
+        )
+        context.outcome = "stored"
+        return {"generation": made.id, "version": made.version, "rows": made.rows, "aside": made.aside}
 
     def _model(self, context: RunContext) -> Model:
         models = self.shop.project.models

@@ -11,7 +11,7 @@ import gc
 import os
 import resource
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import cycle, islice
@@ -46,12 +46,11 @@ from perene.storage.database import Database
 from perene.storage.journal import Journal, read_open
 from perene.storage.lake import Lake
 
-_ROUNDS, _ROUND_S, _LONG_S = 5, 0.4, 20.0  # a size is tried in so many rounds, unless it takes long
-_LEAST, _MOST = 10, 200  # requests of a round
+_TRIES, _ROUND_S, _LONG_S = 5, 0.4, 20.0  # each request is sent so often, unless that takes long
+_LEAST, _MOST = 10, 200  # requests of a size
 _WARM_UP = 3  # requests
 _GC_EVERY = 50_000  # new objects, as in a server
 _LIMITS = Limits(max_body=2**40, max_rows=2**30, deadline=None)  # budgets decide here
-Answered = tuple[int, float, dict[str, float]]  # its rows, its seconds, and those of its stages
 
 
 def rehearse(folder: Path) -> None:
@@ -71,6 +70,9 @@ def rehearse(folder: Path) -> None:
 async def _measured(job: Job, rows: pl.DataFrame, folder: Path) -> Rehearsal:
     bundles = Bundles(Path(job.bundles))
     files = bundles.open(job.version.bundle).manifest["files"]
+    rows.select(
+        pl.all().is_null() & (pl.lit(1.0) / pl.len() > 0)
+    )  # what polars keeps for its threads is not the model's
     gc.collect()
     before, started = _resident(), perf_counter()
     predictor = load_predictor(bundles, job.version, project=Path(job.project))
@@ -136,7 +138,7 @@ class _Stand:
         self._error: PereneError | None = None
         predictor.model = model = predictor.model.with_hooks(watch.watched_hook)
         for owner, method, stage in (
-            (model.schema, "parse_json", "check"),
+            (model.schema, "read_json", "check"),
             (model, "compute_features", "features"),
             (predictor, "predict", "model"),
             (desk.journal, "write", "journal"),
@@ -149,51 +151,68 @@ class _Stand:
         self.answering.lineup = Lineup(champion=predictor)
 
     async def pace(self, bodies: Sequence[tuple[int, bytes]]) -> Paced:
-        """The quietest of several rounds of requests. Raises what the first error was, where none is answered."""
-        requests = cycle(bodies)
-        warm = await self._round(islice(requests, _WARM_UP))
-        count = min(max(int(_ROUND_S / np.median([whole for _, whole, _ in warm])), _LEAST), _MOST)
+        """Send requests several times, and take of each its quickest try: others stood in the way of the rest.
+
+        Raises what the first error was, where none is answered.
+        """
+        warm = await self._sent(islice(cycle(bodies), _WARM_UP))
+        usual = float(np.median([one.whole for one in warm if one]))
+        requests = list(islice(cycle(bodies), min(max(int(_ROUND_S / usual), _LEAST), _MOST)))
         started = perf_counter()
-        rounds: list[list[Answered]] = []
-        while len(rounds) < _ROUNDS and (not rounds or perf_counter() - started < _LONG_S):
-            rounds.append(await self._round(islice(requests, count)))
-        slow = [float(np.quantile([whole for _, whole, _ in one], 0.95)) for one in rounds]
-        quietest = rounds[slow.index(min(slow))]
-        return self._paced(quietest, rounds_s=tuple(slow))
+        tries: list[list[_Answered | None]] = []
+        while len(tries) < _TRIES and (not tries or perf_counter() - started < _LONG_S):
+            tries.append(await self._sent(requests))
+        every = [one for sent in tries for one in sent if one]
+        quickest = [
+            min(there, key=lambda one: one.whole)
+            for same in zip(*tries, strict=True)
+            if (there := [*filter(None, same)])
+        ]
+        return self._paced(quickest, tries=len(tries), every=every)
 
-    async def _round(self, requests: Iterator[tuple[int, bytes]]) -> list[Answered]:
-        """What became of each request that was answered."""
-        answered: list[Answered] = []
-        for rows, body in requests:
-            self._watch.take_laps()
-            started = perf_counter()
-            try:
-                given, ids = self._read(body)
-                await self.answering.submit(given, ids, self._render)
-            except PereneError as error:
-                self.failed += 1
-                self.failure = self.failure or f"{error.what}: {error.why}".removesuffix(": ")
-                self._error = error
-                continue
-            whole = perf_counter() - started
-            with self._journal.turn():  # in the background it is written after the answer
-                laps = self._watch.take_laps()
-            answered.append((rows, whole, laps))
-        if not answered and self._error is not None:
+    async def _sent(self, requests: Iterable[tuple[int, bytes]]) -> list[_Answered | None]:
+        """What became of each request; None of those that were refused."""
+        sent = [await self._ask(rows, body) for rows, body in requests]
+        if not any(sent) and self._error is not None:
             raise self._error
-        return answered
+        return sent
 
-    def _paced(self, answered: Sequence[Answered], *, rounds_s: tuple[float, ...]) -> Paced:
-        wholes = np.array([whole for _, whole, _ in answered])
+    async def _ask(self, rows: int, body: bytes) -> _Answered | None:
+        self._watch.take_laps()
+        started = perf_counter()
+        try:
+            given, ids = self._read(body)
+            await self.answering.submit(given, ids, self._render)
+        except PereneError as error:
+            self.failed += 1
+            self.failure = self.failure or f"{error.what}: {error.why}".removesuffix(": ")
+            self._error = error
+            return None
+        whole = perf_counter() - started
+        with self._journal.turn():  # in the background it is written after the answer
+            return _Answered(rows=rows, whole=whole, laps=self._watch.take_laps())
+
+    def _paced(self, quickest: Sequence[_Answered], *, tries: int, every: Sequence[_Answered]) -> Paced:
+        wholes = np.array([one.whole for one in quickest])
         parts = {
-            stage: np.array([laps.get(stage, 0.0) for _, _, laps in answered])
+            stage: np.array([one.laps.get(stage, 0.0) for one in quickest])
             for stage in (*self._stages, "journal", "encode")
         }
         parts[REST] = np.maximum(wholes - np.sum(list(parts.values()), axis=0), 0.0)
         return Paced(
-            rows=float(np.mean([rows for rows, _, _ in answered])), requests=len(answered), whole=_spread(wholes),
-            stages={stage: _spread(seconds) for stage, seconds in parts.items()}, rounds_s=rounds_s,
+            rows=float(np.mean([one.rows for one in quickest])), requests=len(quickest), tries=tries,
+            whole=_spread(wholes), stages={stage: _spread(seconds) for stage, seconds in parts.items()},
+            disturbed=_spread(np.array([one.whole for one in every])),
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answered:
+    """A request: its rows, its seconds, and those of its stages."""
+
+    rows: int
+    whole: float
+    laps: dict[str, float]
 
 
 def _read(body: bytes) -> tuple[list[object], list[str | None] | None]:
