@@ -95,7 +95,7 @@ def test_the_squared_error_of_a_probability_is_brier_score() -> None:
         (Label("hours", float), ["squared_error", "absolute_error"]),
         (Label("late", bool), ["log_loss", "squared_error"]),
         (Label("fate", Literal["lost", "came"]), ["log_loss"]),
-        (Label("grade", float, group="visit"), ["squared_error", "absolute_error"]),
+        (Label("grade", float, group="visit"), ["ndcg", "average_precision", "reciprocal_rank"]),
     ],
 )
 def test_each_task_has_its_metrics(label, names) -> None:
@@ -107,7 +107,7 @@ def test_the_metric_of_classes_knows_their_order() -> None:
     """built_in gives it with the label's classes."""
     metric = built_in(Label("fate", Literal["lost", "late", "came"]))["log_loss"]
 
-    assert metric(np.array(["late"]), np.array([[0.0, 1.0, 0.0]])).tolist() == [0.0]
+    assert metric(y=np.array(["late"]), p=np.array([[0.0, 1.0, 0.0]])).tolist() == [0.0]
 
 
 @pytest.mark.parametrize("metric", [log_loss, squared_error, absolute_error])

@@ -53,7 +53,9 @@ def declared(model: Model) -> dict[str, Any]:
         "revisit": model.revisit.total_seconds(),
         "max_bad": model.max_bad,
         "log_features": model.log_features,
-        "metrics": [{"name": m.name, "better": m.better, "unit": m.unit, "whole": m.whole} for m in model.metrics],
+        "metrics": [
+            {"name": m.name, "better": m.better, "unit": m.unit, "whole": m.whole, "per": m.per} for m in model.metrics
+        ],
         "slices": [hook.name for hook in model.slices],
         "posts": [_step(hook) for hook in model.posts],
         "golden": None if model.golden_hook is None else model.golden_hook.name,

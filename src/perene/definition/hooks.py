@@ -67,9 +67,10 @@ class Hook:
     """One of a model's functions.
 
     ``frame`` says for each parameter in which frame it comes; ``line`` is where the function stands. ``better``
-    ("lower" or "higher"), ``unit``, ``whole`` (one value for all rows instead of one per row) and ``margin`` belong
-    to metrics; ``answer`` is the type of one answer that a post step's return annotation names, ``recheck`` says that
-    it is done again to stored answers when they are given out, and ``step`` is what ``perene.post`` made, if it did.
+    ("lower" or "higher"), ``unit``, ``whole`` (one value for all rows), ``per`` ("row" or "group": of what there is one
+    value each, else) and ``margin`` belong to metrics; ``answer`` is the type of one answer that a post step's return
+    annotation names, ``recheck`` says that it is done again to stored answers when they are given out, and ``step`` is
+    what ``perene.post`` made, if it did.
     """
 
     kind: str
@@ -81,6 +82,7 @@ class Hook:
     better: Literal["lower", "higher"] = "lower"
     unit: str | None = None
     whole: bool = False
+    per: Literal["row", "group"] = "row"
     margin: Margin | None = None
     answer: pl.DataType | None = None
     recheck: bool = False
@@ -97,7 +99,7 @@ class Hook:
             **{name: self._handed(name, available[name]) for name in self.parameters if name in available}
         )
         try:
-            return self._back(returned, 0 if self.kind == "population" else _height(available))
+            return self._back(returned, _expected(self, available))
         except DataError as error:
             what = f"returned {_said_of(returned, error.what)}" if error.mend else error.what
             raise self.refused(what, mend=error.mend) from error
@@ -106,6 +108,11 @@ class Hook:
     def removes(self) -> bool:
         """Whether it takes rows out, and changes no values."""
         return self.step is not None and self.step.removal is not None
+
+    @property
+    def gives_one(self) -> bool:
+        """Whether a metric gives one number at each call: of all rows, or of a group, unless it takes ``groups``."""
+        return self.whole or (self.per == "group" and "groups" not in self.parameters)
 
     def refused(self, what: str, *, mend: str = "") -> DeclarationError:
         """The error that this hook did something that it may not do."""
@@ -129,14 +136,14 @@ class Hook:
                 return table_back(value)
             case "features":
                 back: Any = table_back(value)
-            case "metric" if self.whole:
+            case "metric" if self.gives_one:
                 return _number(value)
             case "slice":
                 back = series_back(value)
             case _:
                 back = vector_back(value)
         if len(back) != height:
-            raise DataError(f"returned {len(back)} values for {height} rows")
+            raise DataError(f"returned {len(back)} values for {height} {self.per}s")
         return _numbers(back) if self.kind == "metric" else back
 
 
@@ -189,6 +196,10 @@ def read_options(given: Mapping[str, Any], *, line: str) -> tuple[dict[str, Any]
     options, wrong = dict(given), []
     if options.get("better", "lower") not in ("lower", "higher"):
         wrong.append(f"better={options['better']!r} is not one of lower, higher")
+    if options.get("per", "row") not in ("row", "group"):
+        wrong.append(f"per={options['per']!r} is not one of row, group")
+    elif options.get("per") == "group" and options.get("whole"):
+        wrong.append('whole=True is one value for all rows, and per="group" one for each group: it is one of them')
     if options.get("margin") is not None:
         try:
             options["margin"] = read_margin(options["margin"])
@@ -198,9 +209,18 @@ def read_options(given: Mapping[str, Any], *, line: str) -> tuple[dict[str, Any]
 
 
 def metric_hook(name: str, function: Callable[..., Any]) -> Hook:
-    """A built-in metric as a hook."""
+    """A built-in metric of rows as a hook."""
     frame = {"y": Kind.ARRAY, "p": Kind.ARRAY}
     return Hook(kind="metric", name=name, function=function, parameters=("y", "p"), frame=frame, line="perene")
+
+
+def group_metric_hook(name: str, function: Callable[..., Any]) -> Hook:
+    """A built-in metric of groups as a hook."""
+    parameters = ("y", "p", "groups")
+    return Hook(
+        kind="metric", name=name, function=function, parameters=parameters, frame=dict.fromkeys(parameters, Kind.ARRAY),
+        line="perene", better="higher", per="group",
+    )  # fmt: skip
 
 
 def _wrong_parameters(kind: str, parameters: Sequence[inspect.Parameter]) -> Iterator[str]:
@@ -262,6 +282,15 @@ def _answer(annotation: Any) -> pl.DataType | None:
         return pl.List(pl.Float64())
     named = next((_ANSWERS[part] for part in reversed(parts) if part in _ANSWERS), None)
     return None if origin_of(annotation) is np.ndarray and named == pl.Float64 else named
+
+
+def _expected(hook: Hook, available: Mapping[str, Any]) -> int:
+    """How many values a hook must return: one per row, or per group."""
+    if hook.kind == "population":
+        return 0
+    if hook.per == "group" and not hook.gives_one:
+        return int(np.max(available["groups"], initial=-1)) + 1
+    return _height(available)
 
 
 def _height(available: Mapping[str, Any]) -> int:

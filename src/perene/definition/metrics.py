@@ -1,16 +1,20 @@
-"""Built-in metrics: one value per row, lower is better."""
+"""Built-in metrics: of rows one value each, lower is better; those of rankings are in ``rank_metrics``."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perene.definition.hooks import Hook, group_metric_hook, metric_hook
 from perene.definition.label import Label, Task
+from perene.definition.rank_metrics import average_precision, ndcg, reciprocal_rank
 
 Values = NDArray[np.float64]
+_OF_FIRST = re.compile(r"ndcg@([1-9]\d*)")
 _LEAST = 1e-15  # a probability of zero that came true would cost infinitely much
 _SUM_ERROR = 1e-3  # of probabilities in 32 bits, or rounded by a post step
 
@@ -42,10 +46,24 @@ def absolute_error(y: NDArray[np.generic], p: Values) -> Values:
     return np.asarray(np.abs(np.asarray(p, dtype=np.float64) - np.asarray(y, dtype=np.float64)))
 
 
-def built_in(label: Label) -> dict[str, Callable[..., Values]]:
+def built_in(label: Label) -> dict[str, Hook]:
     """The metrics that need no declaration, for this label's task; the first is the default."""
+    functions: dict[str, Callable[..., Values]]
+    if label.task is Task.RANKING:
+        ready = {"ndcg": ndcg, "average_precision": average_precision, "reciprocal_rank": reciprocal_rank}
+        return {name: group_metric_hook(name, function) for name, function in ready.items()}
     if label.task is Task.MULTICLASS:
-        return {"log_loss": partial(log_loss, classes=label.classes)}
-    if label.task is Task.BINARY:
-        return {"log_loss": log_loss, "squared_error": squared_error}
-    return {"squared_error": squared_error, "absolute_error": absolute_error}
+        functions = {"log_loss": partial(log_loss, classes=label.classes)}
+    elif label.task is Task.BINARY:
+        functions = {"log_loss": log_loss, "squared_error": squared_error}
+    else:
+        functions = {"squared_error": squared_error, "absolute_error": absolute_error}
+    return {name: metric_hook(name, function) for name, function in functions.items()}
+
+
+def built_in_metric(label: Label, name: str) -> Hook | None:
+    """One of them by its name, or ``ndcg@5`` of a ranking: that of the first 5 ranks; None where there is none."""
+    first = _OF_FIRST.fullmatch(name)
+    if first is not None and label.task is Task.RANKING:
+        return group_metric_hook(name, partial(ndcg, k=int(first[1])))
+    return built_in(label).get(name)

@@ -17,9 +17,9 @@ from perene.definition.declaration import declared
 from perene.definition.durations import duration
 from perene.definition.features import compute_features
 from perene.definition.gates import LOSS_MARGIN, SHARE_MARGIN, Gate, gate
-from perene.definition.hooks import Hook, metric_hook, read_hook, read_options
+from perene.definition.hooks import Hook, read_hook, read_options
 from perene.definition.label import Label, Task
-from perene.definition.metrics import built_in
+from perene.definition.metrics import built_in, built_in_metric
 from perene.definition.places import place_of_caller, place_of_function
 from perene.definition.row import Row, RowSchema
 from perene.definition.soundness import SLACK, unsound, youngest
@@ -162,10 +162,15 @@ class Model:
         better: Literal["lower", "higher"] = "lower",
         unit: str | None = None,
         whole: bool = False,
+        per: Literal["row", "group"] = "row",
         margin: str | float | None = None,
     ) -> Any:
-        """``metric(y, p)``: one value per row, or one for all rows with ``whole=True`` (as AUC)."""
-        options = {"better": better, "unit": unit, "whole": whole, "margin": margin}
+        """``metric(y, p)``: one value per row, or one for all rows with ``whole=True`` (as AUC).
+
+        Of a ranking with ``per="group"`` it is called for each group and gives one value. One that takes ``groups``
+        (the number of each row's group, from 0 on) is called once, and gives one value for each group.
+        """
+        options = {"better": better, "unit": unit, "whole": whole, "per": per, "margin": margin}
         if function is None:
             return lambda decorated: self._add("metric", decorated, **options)
         return self._add("metric", function, **options)
@@ -264,14 +269,13 @@ class Model:
         named = self._terms.gate.metric
         if named is None and self.metrics:
             return self.metrics[0]
-        ready = built_in(self.label)
-        declared = {hook.name: hook for hook in self.metrics}
-        name = named or next(iter(ready))
-        if name in declared:
-            return declared[name]
-        if name not in ready:
+        if named is None:
+            return next(iter(built_in(self.label).values()))
+        found = next((hook for hook in self.metrics if hook.name == named), None) or built_in_metric(self.label, named)
+        if found is None:
             self.ensure_sound()
-        return metric_hook(name, ready[name])
+        assert found is not None
+        return found
 
     def with_hooks(self, change: Callable[[Hook], Hook]) -> Model:
         """The model with each hook as ``change`` makes it: to watch them, for one."""

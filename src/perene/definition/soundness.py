@@ -12,7 +12,7 @@ import polars as pl
 from perene.definition.columns import INSTANT
 from perene.definition.durations import show_duration
 from perene.definition.label import Label, Task
-from perene.definition.metrics import built_in
+from perene.definition.metrics import built_in, built_in_metric
 from perene.definition.row import RowSchema
 from perene.definition.spelling import did_you_mean
 from perene.definition.steps import unfit_steps, unsound_order
@@ -57,8 +57,9 @@ def _of_ranking(model: Model, terms: Terms) -> Iterator[Mistake]:
     is_ranking = terms.label.task is Task.RANKING
     for hook in model.hooks:
         needs = next((name for name in ("items", "groups") if name in hook.parameters), "")
-        if needs and not is_ranking:
-            what = f"{hook.kind} {hook.name} takes {needs}, but the model ranks nothing"
+        if (needs or hook.per == "group") and not is_ranking:
+            takes = f"takes {needs}" if needs else "is per group"
+            what = f"{hook.kind} {hook.name} {takes}, but the model ranks nothing"
             yield Mistake(where=hook.line, what=what, mend='Label(…, group="visit") ranks')
         elif is_ranking and hook.answer is not None and hook.step is None and hook.answer != pl.Float64:
             what = f"post {hook.name} returns {hook.answer}, but the items of a ranking have scores"
@@ -183,6 +184,7 @@ def _of_gate(model: Model, terms: Terms, label: Label) -> Iterator[tuple[str, st
             f"the model has {len(declared)} metrics, and its gate does not say which decides",
             f'gate=gate(metric="{declared[0]}")',
         )
-    if terms.gate.metric is not None and terms.gate.metric not in known:
-        hint = did_you_mean(terms.gate.metric, known)
-        yield f'gate(metric="{terms.gate.metric}") is not a metric of this model{hint}', f"there are {', '.join(known)}"
+    named = terms.gate.metric
+    if named is not None and named not in declared and built_in_metric(label, named) is None:
+        hint = did_you_mean(named, known)
+        yield f'gate(metric="{named}") is not a metric of this model{hint}', f"there are {', '.join(known)}"

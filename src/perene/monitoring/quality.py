@@ -14,7 +14,9 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
+from perene.definition.groups import numbered
 from perene.definition.hooks import Hook
+from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.monitoring.answers import days_of, is_scorable, raw_output, read_answers, rows_of
 from perene.monitoring.bias import BiasTally, LabelMeans, has_bias, training_means
@@ -94,7 +96,8 @@ def measure_quality(
     """
     hooks = metrics_of(model, metrics)
     tallies = [_Tally(period, model, hooks) for period in periods]
-    more = ("request",) if rescore is not None or needs_rows(hooks) else ()
+    more = ["request"] if rescore is not None or needs_rows(hooks) else []
+    more += ["group"] if model.label.task is Task.RANKING else []
     for frame in read_answers(model, predictions, spans(periods), as_of=as_of, more=more):
         if frame.is_empty():
             continue
@@ -115,7 +118,9 @@ class _Part:
     known: Mask  # mature, with a label
     scored: Mask
     labelled: Labelled
-    values: dict[str, tuple[Values, ...]]  # of each metric per row: of the live answers, and of the other version's
+    values: dict[
+        str, tuple[Values, ...]
+    ]  # of each metric per row or group: of the live answers, and of the other version's
     training_mean: Values
 
 
@@ -132,6 +137,7 @@ def _part(
             rows=rows_of(good["request"], model) if needs_rows(hooks) else pl.DataFrame(height=good.height),
             y=good["label"].to_numpy(),
             at=good["event_at"],
+            groups=numbered(good["group"].rank("dense").to_numpy()) if "group" in good.columns else None,
         ),
         raw=raw[scored],
         again=None if rescore is None else _rescored(rescore, good),
@@ -192,9 +198,12 @@ class _Tally:
         labelled = part.labelled.part(mine)
         if has_bias(self.model):
             self.bias.add_labelled(labelled.day, labelled.raw, labelled.truth.y)
-        for name, values in part.values.items():
-            sums = day_sums(labelled.day, *(value[mine] for value in values))
-            self.sums.setdefault(name, []).append(sums)
+        for hook in self.hooks:
+            if not hook.whole:
+                first = part.labelled.truth.firsts(hook)  # of a group, all of whose rows are of one time
+                values = [value[mine[first]] for value in part.values[hook.name]]
+                sums = day_sums(part.labelled.day[first][mine[first]], *values)
+                self.sums.setdefault(hook.name, []).append(sums)
         if any(hook.whole for hook in self.hooks):
             self.whole.append(labelled)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from perene.definition.groups import Groups
 from perene.definition.hooks import Hook, metric_hook
 from perene.definition.label import Task
 from perene.definition.metrics import built_in
@@ -45,10 +46,19 @@ def together(parts: Sequence[Labelled]) -> Labelled:
             rows=pl.concat([part.truth.rows for part in parts]),
             y=np.concatenate([part.truth.y for part in parts]),
             at=pl.concat([part.truth.at for part in parts]),
+            groups=_groups_together([part.truth.groups for part in parts if part.truth.groups is not None]),
         ),
         raw=np.concatenate([part.raw for part in parts]),
         again=np.concatenate(again) if again else None,
     )
+
+
+def _groups_together(parts: Sequence[Groups]) -> Groups | None:
+    """Groups of several parts, of which none reaches into two."""
+    if not parts:
+        return None
+    before = np.cumsum([0, *(part.max(initial=-1) + 1 for part in parts[:-1])])
+    return np.concatenate([part + start for part, start in zip(parts, before, strict=True)])
 
 
 def metrics_of(model: Model, names: Sequence[str] | None = None) -> tuple[Hook, ...]:
@@ -56,7 +66,9 @@ def metrics_of(model: Model, names: Sequence[str] | None = None) -> tuple[Hook, 
 
     ``names`` keeps these only; one that there is not is left out.
     """
-    ready = [metric_hook(name, function) for name, function in built_in(model.label).items()]
+    ready = list(built_in(model.label).values())
+    if model.gate_metric.name not in {hook.name for hook in (*model.metrics, *ready)}:  # ndcg@5
+        ready.insert(0, model.gate_metric)
     if model.label.task is Task.BINARY:
         ready.insert(1, replace(metric_hook("auc", auc), better="higher", whole=True))
     declared = {hook.name for hook in model.metrics}
@@ -70,7 +82,7 @@ def needs_rows(metrics: Sequence[Hook]) -> bool:
 
 
 def score(model: Model, metric: Hook, truth: Truthful, p: Values) -> Values:
-    """A metric of each row, shape (n,). Raises DataError when the metric failed."""
+    """A metric of each row, shape (n,), or of each group. Raises DataError when the metric failed."""
     with _explained(metric):
         return metric_values(model, metric, truth, p) if len(p) else p[:0]
 

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from perene.definition.groups import Groups, groups_of
 from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.pipelines.predictor import Output, Predictor
@@ -21,6 +22,7 @@ from perene.repositories.datasets import Datasets
 from perene.statistics.comparisons import Comparison, compare_rows, compare_whole
 from perene.statistics.gate import Against, Evidence
 from perene.statistics.intervals import Mask, Values, day_sums
+from perene.storage.envelope import keys
 
 
 class CannotJudge(Exception):
@@ -87,14 +89,20 @@ class TestSet:
     def __init__(self, contest: Contest, datasets: Datasets) -> None:
         self.model = contest.model
         self.metric = contest.model.gate_metric
-        rows = datasets.read(contest.model, contest.dataset, part="test")
         since = unseen_since(contest)
-        judged = rows.filter(pl.col("label").is_not_null() & (pl.col("event_at") >= since))
+        unseen = datasets.read(contest.model, contest.dataset, part="test").filter(pl.col("event_at") >= since)
+        is_judged = unseen["label"].is_not_null()
+        judged = unseen.filter(is_judged)
+        fields = list(contest.model.schema.polars)
+        groups = _groups(contest.model, judged)
         self.truth = Truthful(
-            rows=judged.select(list(contest.model.schema.polars)), y=judged["label"].to_numpy(), at=judged["event_at"]
+            rows=judged.select(fields), y=judged["label"].to_numpy(), at=judged["event_at"], groups=groups
         )
-        self.key: NDArray[Any] = judged["key"].rank("dense").to_numpy()  # numbers: sorting texts takes seconds
+        self.key = _key_numbers(contest.model, judged)
         self.day = judged["event_at"].dt.date().to_numpy()
+        self._firsts = self.truth.firsts(self.metric)
+        self._asked = self.truth.rows if groups is None else unseen.select(fields)  # steps see whole groups
+        self._is_judged = np.ones(judged.height, dtype=np.bool_) if groups is None else is_judged.to_numpy()
         self.failure = contest.failure or _too_late(since, judged, split=contest.dataset.split) or self._features()
         self._outputs: dict[Predictor, Output] = {}
 
@@ -115,9 +123,10 @@ class TestSet:
             raise CannotJudge(self.failure)
         with closed(f"the {who} v{predictor.version.version} cannot score"):
             if predictor not in self._outputs:
-                self._outputs[predictor] = predictor.predict(self.truth.rows)
+                self._outputs[predictor] = predictor.predict(self._asked)
             output = self._outputs[predictor]
-            return self.reckoned(output.raw if of == "raw" else np.asarray(output.final, dtype=np.float64))
+            p = output.raw if of == "raw" else _answered(output)
+            return self.reckoned(p[self._is_judged])
 
     def reckoned(self, p: Values) -> Said:
         """Predictions, with what they cost by the gate's metric."""
@@ -136,10 +145,13 @@ class TestSet:
     def compare(self, candidate: Said, other: Said, *, rows: Mask | None = None) -> Comparison:
         """The two on all rows, or on those of a mask."""
         part: Mask = np.ones(len(self.day), dtype=np.bool_) if rows is None else rows
-        day, key, alpha = self.day[part], self.key[part], self.model.gate.alpha
-        better = self.metric.better
+        better, alpha = self.metric.better, self.model.gate.alpha
         if candidate.costs is not None and other.costs is not None:
-            return compare_rows(day, candidate.costs[part], other.costs[part], key=key, better=better, alpha=alpha)
+            mine, theirs, first = candidate.costs, other.costs, self._firsts
+            if rows is not None:
+                mine, theirs, first = self._costs(candidate, part), self._costs(other, part), self._firsts_of(part)
+            return compare_rows(self.day[first], mine, theirs, key=self.key[first], better=better, alpha=alpha)
+        day, key = self.day[part], self.key[part]
         truth = self.truth.part(part)
 
         def metric(p: Values, mask: Mask) -> float:
@@ -152,9 +164,24 @@ class TestSet:
                 key=key, better=better, alpha=alpha,
             )  # fmt: skip
 
+    def count(self, rows: Mask | None = None) -> int:
+        """How many values the metric has, of all rows or of those of a mask: one each, or one for each group."""
+        return len(self._firsts if rows is None else self._firsts_of(rows))
+
+    def _firsts_of(self, rows: Mask) -> NDArray[np.intp]:
+        return np.asarray(np.flatnonzero(rows)[self.truth.part(rows).firsts(self.metric)])
+
+    def _costs(self, said: Said, rows: Mask) -> Values:
+        """What the rows of a mask cost; a group of which the mask has some costs what these do."""
+        assert said.costs is not None
+        if self.metric.per == "row":
+            return said.costs[rows]
+        with closed(f"the metric {self.metric.name} failed"):
+            return metric_values(self.model, self.metric, self.truth, said.p, rows)
+
     def minority_rows(self, rows: Mask | None = None) -> int | None:
         """How many rows are of the rarer class; None where there are no two."""
-        if self.model.label.task is not Task.BINARY:
+        if self.model.label.dtype != pl.Boolean:
             return None
         y = (self.truth.y if rows is None else self.truth.y[rows]).astype(bool)
         return min(int(y.sum()), int((~y).sum()))
@@ -164,7 +191,7 @@ class TestSet:
         p = None if candidate is None else candidate.p
         is_constant = p is not None and bool(len(p)) and bool((p == p[:1]).all())
         return Evidence(
-            expected_rows=len(self.day),
+            expected_rows=self.count(),
             minority_rows=self.minority_rows(),
             is_constant=is_constant,
             failure=failure,
@@ -174,13 +201,32 @@ class TestSet:
         """Rows and sums of the metric per day, for figures and later questions; empty of a metric of all rows."""
         if candidate.costs is None or other.costs is None:
             return {}
-        sums = day_sums(self.day, candidate.costs, other.costs)
+        sums = day_sums(self.day[self._firsts], candidate.costs, other.costs)
         return {
             "day": sums.groups.astype("datetime64[D]").astype(np.int64).astype(float).tolist(),
             "rows": sums.rows.tolist(),
             "candidate": sums.sums[0].tolist(),
             "champion": sums.sums[1].tolist(),
         }
+
+
+def _groups(model: Model, rows: pl.DataFrame) -> Groups | None:
+    """Which rows are ranked together; None where none are."""
+    return groups_of(model, rows) if model.label.task is Task.RANKING else None
+
+
+def _key_numbers(model: Model, rows: pl.DataFrame) -> NDArray[Any]:
+    """Which thing each row is about, and of a ranking who is asked: as numbers, for sorting texts takes seconds."""
+    texts = keys(rows, model.label.group) if model.label.group else rows["key"]
+    return texts.rank("dense").to_numpy()
+
+
+def _answered(output: Output) -> Values:
+    """The answers as outputs: of a ranking the places in it, of which a lower one is better, what is removed last."""
+    if output.rank is None:
+        return np.asarray(output.final, dtype=np.float64)
+    last = output.rank.max(initial=0) + 1
+    return -np.where(output.rank > 0, output.rank, last).astype(np.float64)
 
 
 def _too_late(since: datetime, judged: pl.DataFrame, *, split: datetime) -> str:

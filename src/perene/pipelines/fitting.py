@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from perene.definition.checks import SAMPLE, check_features_rowwise
+from perene.definition.groups import groups_of
 from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.errors import PereneError, TrainingError
@@ -49,6 +50,11 @@ def _fit(folder: Path) -> dict[str, Any]:
     model = declared_in(importlib.import_module(job["module"]), job["model"])
     model.folder = Path(job["project"])
     kept = pl.read_ipc(folder / ROWS)
+    groups = None
+    if model.label.task is Task.RANKING:
+        groups = groups_of(model, kept)
+        order = np.argsort(groups, kind="stable")
+        kept, groups = kept[order], groups[order]
     rows = kept.select(list(model.schema.polars))
     y = kept["label"].to_numpy()
     seed = int(job["seed"])
@@ -57,10 +63,14 @@ def _fit(folder: Path) -> dict[str, Any]:
     started = time.monotonic()
     hook = model.train_hook
     fitted = _explained(
-        model, "train", lambda: hook(x=features, y=y, rows=rows, at=rows[model.at], weights=None, seed=seed)
+        model,
+        "train",
+        lambda: hook(
+            x=features, y=y, rows=rows, at=rows[model.at], groups=groups, positions=None, weights=None, seed=seed
+        ),
     )
     seconds = time.monotonic() - started
-    truth = Truthful(rows=rows, y=y, at=rows[model.at])
+    truth = Truthful(rows=rows, y=y, at=rows[model.at], groups=groups)
     baseline = _explained(model, "metric", lambda: baseline_of(model, truth))
     probes = rows[np.random.default_rng(seed).permutation(rows.height)[:SAMPLE].tolist()]
     output = _explained(model, "model", lambda: answer(model, fitted, probes))

@@ -129,7 +129,7 @@ def _mask(where: pl.Series) -> Mask:
 
 
 def _compared(test: TestSet, candidate: Said, other: Said, *, of: str, value: str, mask: Mask) -> Slice:
-    rows, days = int(mask.sum()), len(np.unique(test.day[mask]))
+    rows, days = test.count(mask), len(np.unique(test.day[mask]))
     rare = test.minority_rows(mask) if test.metric.whole else None
     judged = rows >= LEAST_ROWS and days >= LEAST_DAYS and (rare is None or rare >= LEAST_MINORITY_ROWS)
     known = rows > 0 and (judged or not test.metric.whole)
