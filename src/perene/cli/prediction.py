@@ -125,6 +125,7 @@ def _columns() -> list[Column[Line]]:
         Column(
             title="version", value=lambda p: p["model_version"], text=lambda p: version(p["model_version"]), spare=2
         ),
+        Column(title="role", value=lambda p: p["role"], spare=4),
         Column(
             title="known", value=lambda p: _of_truth(p, "known_at"), text=lambda p: instant(_of_truth(p, "known_at")),
             spare=3,

@@ -30,10 +30,11 @@ def read_answers(
     as_of: datetime,
     more: Sequence[str] = (),
 ) -> Iterator[pl.DataFrame]:
-    """The champions' answers with the truth as it was known at ``as_of``, one row per prediction, days in order.
+    """What was answered with the truth as it was known at ``as_of``, one row per prediction, days in order.
 
-    Columns: ``event_at, model_version, raw, label, mature`` (its label has had its wait), and ``more`` of the log. Only
-    the first and last day of a span may be parts of one, and each is in one frame.
+    By champions and canaries; a shadow answers nobody. Columns: ``event_at, model_version, raw, label, mature`` (its
+    label has had its wait), and ``more`` of the log. Only the first and last day of a span may be parts of one, and
+    each is in one frame.
     """
     columns = ("event_at", "model_version", "raw", "label", *more)
     as_of = as_of.astimezone(UTC)
@@ -45,7 +46,7 @@ def read_answers(
 
             def live(since: datetime = since, until: datetime = until) -> pl.LazyFrame:
                 asked = predictions.with_truth(model, since, until, as_of)
-                return asked.filter(pl.col("role") == "champion").select(*columns, mature=mature)
+                return asked.select(*columns, mature=mature)
 
             frame = collected(live, model.name, Log.PREDICTIONS)
             yield frame

@@ -11,13 +11,14 @@ import polars as pl
 from perene.definition.model import Model
 from perene.pipelines.journaling import waiting_predictions
 from perene.pipelines.truths import truth_of, truths_frame
+from perene.records.roles import SHADOW
 from perene.repositories.predictions import EARLY, Predictions
 from perene.repositories.truths import Truths, newest_truths
 from perene.storage.envelope import Log, predictions_columns, truths_columns
 from perene.storage.journal import JournalReader
 from perene.storage.lake import Lake, collected
 
-_SHOWN = ("prediction_id", "key", "event_at", "predicted_at", "mode", "model_version", "raw", "final")
+_SHOWN = ("prediction_id", "key", "event_at", "predicted_at", "role", "mode", "model_version", "raw", "final")
 _WAITS = pl.lit(2**62, dtype=pl.Int64)  # the number of what is not in the lake yet: newer than all that is
 
 
@@ -33,10 +34,10 @@ class Answers:
     def newest(
         self, model: Model, *, since: datetime | None = None, until: datetime | None = None, limit: int
     ) -> pl.DataFrame:
-        """The predictions that came into the log last, of events of [since, until); the newest first.
+        """The answers that came into the log last, of events of [since, until); the newest first.
 
-        Columns: ``prediction_id, key, event_at, predicted_at, mode, model_version, raw, final`` as in the log, and
-        ``label, known_at`` of the newest ground truth, null where there is none.
+        Columns: ``prediction_id, key, event_at, predicted_at, role, mode, model_version, raw, final`` as in the log,
+        and ``label, known_at`` of the newest ground truth, null where there is none.
         """
         lines = self._lines(model, since, until, limit)
         newest = lines.sort("ingest", "predicted_at", "prediction_id", descending=True).head(limit)
@@ -49,7 +50,8 @@ class Answers:
         dtypes = predictions_columns(model)
         found = pl.DataFrame(schema={name: dtypes[name] for name in (*_SHOWN, "ingest")})
         if waiting is not None:
-            found = _within(waiting, since, until).select(*_SHOWN, ingest=_WAITS)
+            answered = waiting.filter(pl.col("role") != SHADOW)
+            found = _within(answered, since, until).select(*_SHOWN, ingest=_WAITS)
         for days, older in self._days(model, since, until):
             if (found["ingest"] > older).sum() >= limit:
                 break

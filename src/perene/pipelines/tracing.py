@@ -16,6 +16,7 @@ from perene.pipelines.journaling import answered_row, envelope_of, waiting_predi
 from perene.pipelines.listing import Answers
 from perene.pipelines.predictor import Predictor
 from perene.records.identity import key_of
+from perene.records.roles import SHADOW, answered_id
 from perene.repositories.predictions import Predictions
 from perene.storage.envelope import predictions_columns
 from perene.storage.journal import JournalReader
@@ -41,7 +42,8 @@ def find_group(
     if model.label.task is not Task.RANKING or line["group"] is None:
         return []
     waiting = waiting_predictions(model, journals)
-    lines = predictions.group(model, str(line["group"]), day=line["event_at"].astimezone(UTC).date())
+    shadow = line["model_version"] if line["role"] == SHADOW else None
+    lines = predictions.group(model, str(line["group"]), day=line["event_at"].astimezone(UTC).date(), shadow=shadow)
     if waiting is not None:
         of_group = waiting.filter(pl.col("group") == line["group"])
         lines = pl.concat([lines, of_group], how="diagonal_relaxed").unique("prediction_id", maintain_order=True)
@@ -50,10 +52,11 @@ def find_group(
 
 
 def find_truth(model: Model, line: Mapping[str, Any], answers: Answers) -> dict[str, object] | None:
-    """The ground truth that holds of a line of the log."""
+    """The ground truth that holds of a line of the log; of a shadow's, what holds of the answer beside it."""
     dtypes = predictions_columns(model)
     columns = ("prediction_id", "key", "event_at", "predicted_at")
     lines = pl.DataFrame([pl.Series(name, [line[name]], dtype=dtypes[name]) for name in columns])
+    lines = lines.with_columns(prediction_id=pl.lit(answered_id(str(line["prediction_id"]))))
     found = answers.with_truth(model, lines).row(0, named=True)
     return None if found["label"] is None else {"label": found["label"], "known_at": found["known_at"]}
 

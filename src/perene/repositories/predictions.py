@@ -10,6 +10,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from perene.definition.model import Model
+from perene.records.roles import SHADOW, shadow_prefix
 from perene.repositories.truths import newest_truths
 from perene.storage.database import Database
 from perene.storage.envelope import INSTANT, Log, conform, predictions_columns, truths_columns
@@ -22,7 +23,10 @@ EARLY = timedelta(days=2)
 
 
 class Predictions:
-    """The prediction logs. What they hold was answered; a prediction id stands for its first row."""
+    """The prediction logs. A prediction id stands for its first row.
+
+    What is read of them was answered; what a shadow said is read by its version.
+    """
 
     def __init__(self, lake: Lake, database: Database) -> None:
         self.lake = lake
@@ -45,12 +49,13 @@ class Predictions:
         *,
         days: Collection[date] | None = None,
         upto: int | None = None,
+        shadow: int | None = None,
     ) -> pl.LazyFrame:
-        """One row per prediction id, of events of [since, until), or of these days; of appends up to ``upto``."""
-        columns = predictions_columns(model)
-        return _once(
-            self.lake.scan(model.name, Log.PREDICTIONS, columns=columns, since=since, until=until, days=days, upto=upto)
-        )
+        """One row per answered prediction id, of events of [since, until), or of these days; of appends up to ``upto``.
+
+        ``shadow`` gives what that version said beside the answers instead.
+        """
+        return _once(self._lines(model, since, until, days=days, upto=upto, shadow=shadow))
 
     def get(self, model: Model | str | None, prediction_id: str) -> dict[str, object] | None:
         """One prediction with all that is logged of it, of this model or of any (then with ``model``); None if none."""
@@ -60,10 +65,10 @@ class Predictions:
                 return {"model": name, **found.row(0, named=True)}
         return None
 
-    def group(self, model: Model, group: str, *, day: date) -> pl.DataFrame:
+    def group(self, model: Model, group: str, *, day: date, shadow: int | None = None) -> pl.DataFrame:
         """The lines of rows that were ranked together, of events of this day, in the order of the request."""
         name = model.name
-        lines = partial(self.scan, model, days=[day])
+        lines = partial(self.scan, model, days=[day], shadow=shadow)
         return collected(lambda: lines().filter(pl.col("group") == group).sort("position"), name, Log.PREDICTIONS)
 
     def with_truth(
@@ -75,17 +80,16 @@ class Predictions:
         *,
         days: Collection[date] | None = None,
         upto: tuple[int, int] | None = None,
+        shadow: int | None = None,
     ) -> pl.LazyFrame:
         """Predictions with ``label`` and ``known_at``: the newest truth that was known at ``as_of``, else null.
 
         A truth that names the prediction wins over one of its key and event time. ``upto`` are the last numbers of the
-        prediction log and of the ground truth that count.
+        prediction log and of the ground truth that count. ``shadow`` gives what that version said beside the answers,
+        with the truth of those.
         """
         answered, said_upto = (None, None) if upto is None else upto
-        columns = predictions_columns(model)
-        lines = self.lake.scan(
-            model.name, Log.PREDICTIONS, columns=columns, since=since, until=until, days=days, upto=answered
-        )
+        lines = self._lines(model, since, until, days=days, upto=answered, shadow=shadow)
         first = min(days, default=None) if days is not None else None if since is None else since.astimezone(UTC).date()
         if first is not None:
             first = min(first - timedelta(days=model.asked.days), _first_made(lines)) - EARLY
@@ -96,15 +100,36 @@ class Predictions:
             keyed = keyed.filter(pl.col("day").is_in(sorted(days)))
         elif until is not None:
             keyed = keyed.filter(pl.col("day") <= until.astimezone(UTC).date())
+        own = pl.col("prediction_id")
+        named = own if shadow is None else own.str.strip_prefix(shadow_prefix(shadow))
         joined = (
             _once(lines)
-            .join(newest_truths(ids, ["prediction_id"]), on="prediction_id", how="left")
+            .join(newest_truths(ids, ["prediction_id"]), left_on=named, right_on="prediction_id", how="left")
             .join(newest_truths(keyed, ["key", "event_at"]), on=["key", "event_at"], how="left", suffix="_of_key")
         )
         known_at = pl.when(pl.col("label").is_null()).then("known_at_of_key").otherwise("known_at").cast(INSTANT)
         return joined.with_columns(label=pl.coalesce("label", "label_of_key"), known_at=known_at).drop(
             "label_of_key", "known_at_of_key"
         )
+
+    def _lines(
+        self,
+        model: Model,
+        since: datetime | None,
+        until: datetime | None,
+        *,
+        days: Collection[date] | None,
+        upto: int | None,
+        shadow: int | None,
+    ) -> pl.LazyFrame:
+        columns = predictions_columns(model)
+        lines = self.lake.scan(
+            model.name, Log.PREDICTIONS, columns=columns, since=since, until=until, days=days, upto=upto
+        )
+        is_shadow = pl.col("role") == SHADOW
+        if shadow is None:
+            return lines.filter(is_shadow.fill_null(False).not_())
+        return lines.filter(is_shadow & (pl.col("model_version") == shadow))
 
     def _said(self, model: Model, as_of: datetime, *, first: date | None, upto: int | None) -> pl.LazyFrame:
         said = self.lake.scan(model.name, Log.TRUTHS, columns=truths_columns(model), upto=upto)

@@ -25,6 +25,7 @@ from perene.server.batcher import Batcher
 from perene.server.given import Given, GivenIds
 from perene.server.lineup import Lineup
 from perene.server.losses import Losses
+from perene.server.meter import Meter
 from perene.server.tally import Served, Tally, numbers_of
 from perene.storage.envelope import keys
 from perene.storage.journal import Entry, Journal
@@ -61,6 +62,7 @@ class Desk:
     refuse_unlogged: bool
     queue_rows: int = 20_000  # that may wait for a model
     timeout_s: float | None = None  # of a request that names none
+    meter: Meter | None = None  # a model counts for itself where there is none
 
 
 class Answering:
@@ -73,6 +75,7 @@ class Answering:
         self._logged = logged_fields(model)
         self._waits_for_disk = desk.durability == "fsync"
         self._all_logged = len(self._logged) == len(model.schema.fields)
+        self.meter = (desk.meter or Meter([model.name])).of(model.name)
         self.batcher = Batcher[PredictRequest, bytes](model.name, self._work, limit_rows=desk.queue_rows)
 
     @property
@@ -106,8 +109,10 @@ class Answering:
         lineup = self.lineup
         if lineup is None:
             raise no_live_version(self.model.name)
+        started = perf_counter()
         batch = _Batch(self.model, lineup, requests, self._desk)
         batch.compute()
+        self.meter.took("compute", perf_counter() - started)
         lines = batch.lines(self._logged, whole=self._all_logged)
         entries = [line.entry(self.model.name) for line in lines]
         answers = batch.answers()
@@ -125,8 +130,10 @@ class Answering:
         """Write to the journal. What cannot be written is refused, or counted as lost when it is answered anyway."""
         if not entries:
             return
+        started = perf_counter()
         try:
             self._desk.journal.write(entries)
+            self.meter.took("log", perf_counter() - started)
         except StorageError as error:
             if not answered:
                 mend = f'{error.mend}; on_log_failure = "answer" would answer and count it as lost'
@@ -134,6 +141,7 @@ class Answering:
                     "the prediction cannot be logged", why=error.why, mend=mend, code="not-logged"
                 ) from error
             self._desk.losses.add(self.model.name, len(entries), error)
+            self.meter.lost(len(entries))
 
 
 def no_live_version(model: str) -> ServingError:

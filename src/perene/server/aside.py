@@ -22,8 +22,8 @@ from perene.definition.model import Model
 from perene.errors import PereneError
 from perene.pipelines.journaling import AnsweredRow
 from perene.pipelines.predictor import Predictor
+from perene.records.roles import SHADOW, shadow_id
 from perene.server.answered import said_of
-from perene.server.lineup import SHADOW
 from perene.server.tally import Served, Tally, numbers_of
 from perene.storage.journal import Journal
 
@@ -158,11 +158,6 @@ class Aside:
         mine = [asked.numbers for asked in part if asked.numbers is not None]
         if other is not None:
             self._tally.paired(part[0].served, np.concatenate(mine), other)
-
-
-def shadow_id(version: int, prediction_id: str) -> str:
-    """The id of a shadow's prediction beside the one that was answered."""
-    return f"{SHADOW}:{version}:{prediction_id}"
 
 
 def _are_alike(one: Asked, other: Asked) -> bool:

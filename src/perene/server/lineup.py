@@ -12,7 +12,6 @@ from perene.definition.model import Model
 from perene.pipelines.predictor import Predictor
 from perene.storage.envelope import keys
 
-CHAMPION, CANARY, SHADOW = "champion", "canary", "shadow"
 _WHOLE = 2**64
 
 
