@@ -28,10 +28,12 @@ from perene.errors import DeclarationError, NotFound, PereneError
 from perene.monitoring.freshness import freshness_of
 from perene.monitoring.status import statuses
 from perene.monitoring.watch import watch_clock, watch_freshness
+from perene.pipelines.budgets import measured
 from perene.pipelines.bulk import refuse_bad
 from perene.pipelines.data import import_examples
 from perene.pipelines.drain import Logs
 from perene.pipelines.draining import bring_in
+from perene.pipelines.golden import judged_golden
 from perene.pipelines.journaling import envelope_of
 from perene.pipelines.keying import parse_keys
 from perene.pipelines.listing import Answers
@@ -54,7 +56,7 @@ from perene.pipelines.truths import check_truths
 from perene.records.generation import Generation
 from perene.records.identity import new_id
 from perene.records.model import ModelVersion, RegisteredModel
-from perene.records.rehearsal import Rehearsal
+from perene.records.rehearsal import ServingCheck
 from perene.records.release import Release, ReleaseState
 from perene.records.run import OFFLINE, Run, RunState
 from perene.records.status import Freshness, ModelStatus
@@ -230,16 +232,19 @@ class App:
             scratch=folder / ".perene" / "work", durability=settings.durability,
         )  # fmt: skip
 
-    def rehearse(self, name: str, version: int | None = None) -> tuple[Rehearsal, str]:
+    def check_serving(self, name: str, version: int | None = None) -> ServingCheck:
         """How a version (the newest when None) would serve: loaded and asked in a process of its own, and measured.
 
-        Rows of the log or of its dataset are replayed; nothing is logged. Gives also where the rows are from.
+        Rows of the log or of its dataset are replayed; nothing is logged. The golden rows are asked too.
         Raises ServingError where it cannot be measured, NotFound where there is no version.
         """
         model = self.model(name)
         found = self._newest(name) if version is None else self.models.version(name, version)
         rows, origin = rows_to_replay(model, found, predictions=self.predictions, datasets=self.datasets)
-        return self.stage.rehearse(found, rows, now=self.time.now()), origin
+        now = self.time.now()
+        rehearsal, budgets = measured(model, lambda: self.stage.rehearse(found, rows, now=now))
+        golden = judged_golden(model, lambda: self.predictor(name, found.version))
+        return ServingCheck(rehearsal=rehearsal, origin=origin, budgets=tuple(budgets), golden=golden)
 
     # ── predictions and their truth ──────────────────────────────────────────────────────────────────────────────────
 

@@ -19,26 +19,39 @@ _SHOWN = 3  # stages
 def check_budgets(model: Model, rehearse: Callable[[], Rehearsal]) -> Check | None:
     """Whether a version keeps the budgets of its model; None where it declares none.
 
-    A version that breaks one is rehearsed again, and is unfit if it breaks one then too; the better figures count. What
-    cannot be measured is refused.
-
     Raises:
         CannotJudge: it did not answer, or could not be measured.
         LostLease: another worker took the run over meanwhile.
     """
     if model.latency is None and model.memory is None:
         return None
-    rehearsal = _measured(rehearse)
-    found = budgets_of(model, rehearsal)
-    if not _hold(found):
-        rehearsal = _measured(rehearse)
-        again = budgets_of(model, rehearsal)
-        found = [min(pair, key=lambda budget: budget.found) for pair in zip(found, again, strict=True)]
-    told = "; ".join(say_budget(budget) for budget in found)
-    if _hold(found):
+    try:
+        rehearsal, budgets = measured(model, rehearse)
+    except LostLease:
+        raise
+    except PereneError as error:
+        raise CannotJudge(f"{error.what}: {error.why}") from error
+    if rehearsal.failed:
+        raise CannotJudge(say_failed(rehearsal))
+    told = "; ".join(say_budget(budget) for budget in budgets)
+    if _hold(budgets):
         return Check(name=NAME, decision=Decision.PASS, reason=told)
-    where = "" if model.latency is None or found[0].holds else f" ({_stages(rehearsal)})"
+    where = "" if model.latency is None or budgets[0].holds else f" ({_stages(rehearsal)})"
     return Check(name=NAME, decision=Decision.UNFIT, reason=f"{told}{where}")
+
+
+def measured(model: Model, rehearse: Callable[[], Rehearsal]) -> tuple[Rehearsal, list[Budget]]:
+    """What a rehearsal found, and the declared budgets beside it, the latency first.
+
+    A version that breaks one is rehearsed again, and the better figures count. Raises what ``rehearse`` raises.
+    """
+    rehearsal = rehearse()
+    budgets = budgets_of(model, rehearsal)
+    if _hold(budgets) or rehearsal.failed:
+        return rehearsal, budgets
+    rehearsal = rehearse()
+    again = budgets_of(model, rehearsal)
+    return rehearsal, [min(pair, key=lambda budget: budget.found) for pair in zip(budgets, again, strict=True)]
 
 
 def _hold(budgets: Sequence[Budget]) -> bool:
@@ -46,7 +59,7 @@ def _hold(budgets: Sequence[Budget]) -> bool:
 
 
 def budgets_of(model: Model, found: Rehearsal) -> list[Budget]:
-    """The declared budgets of a model beside what a rehearsal found, the latency first."""
+    """The declared budgets of a model beside what a rehearsal found."""
     budgets = []
     if model.latency is not None:
         budgets.append(_budget("latency", found.latency_s, model.latency.total_seconds()))
@@ -67,6 +80,11 @@ def say_budget(budget: Budget) -> str:
     return f"it takes {show_size(round(budget.found))} of memory, {_against(budget)} {show_size(round(budget.limit))}"
 
 
+def say_failed(rehearsal: Rehearsal) -> str:
+    """How many requests were not answered, and why the first was not."""
+    return f"{rehearsal.failed:,} of the replayed requests were not answered: {rehearsal.failure}"
+
+
 def say_seconds(seconds: float) -> str:
     """Seconds to three digits, in the unit that says them best: ``61.3 ms``, ``0.58 ms``, ``1.2 s``."""
     return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
@@ -81,15 +99,3 @@ def _stages(rehearsal: Rehearsal) -> str:
     means = {stage: spread.mean_s for stage, spread in rehearsal.paced[0].stages.items()}
     most = sorted(means, key=lambda stage: means[stage], reverse=True)[:_SHOWN]
     return "of it " + ", ".join(f"{stage} {say_seconds(means[stage])}" for stage in most)
-
-
-def _measured(rehearse: Callable[[], Rehearsal]) -> Rehearsal:
-    try:
-        found = rehearse()
-    except LostLease:
-        raise
-    except PereneError as error:
-        raise CannotJudge(f"{error.what}: {error.why}") from error
-    if found.failed:
-        raise CannotJudge(f"{found.failed:,} of the replayed requests were not answered: {found.failure}")
-    return found

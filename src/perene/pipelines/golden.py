@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import polars as pl
 
+from perene.definition.hooks import Hook
 from perene.definition.model import Model
 from perene.pipelines.contests import CannotJudge, closed
 from perene.pipelines.predictor import Predictor
 from perene.records.verdict import Check, Decision
 
+NAME = "golden rows"
 _SHOWN = 3
 _DEMANDS = ("least", "most", "answer")
 
@@ -26,21 +28,36 @@ def check_golden(model: Model, candidate: Predictor) -> Check | None:
     hook = model.golden_hook
     if hook is None:
         return None
-    with closed(f"golden {hook.name} failed"):
-        demands: pl.DataFrame = hook()
-        rows = _rows(model, demands, hook.name)
+    demands, rows = golden_rows(model, hook)
     with closed(f"the candidate v{candidate.version.version} cannot answer the golden rows"):
         answers = _answers(model, candidate, rows)
     wrong = list(_wrong(demands, answers))
     digest = hashlib.sha256(demands.write_json().encode()).hexdigest()[:12]
     if not wrong:
         said = f"all {demands.height} golden rows are answered as demanded (digest {digest})"
-        return Check(name="golden rows", decision=Decision.PASS, reason=said)
+        return Check(name=NAME, decision=Decision.PASS, reason=said)
     more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
     told = (
         f"{len(wrong)} of {demands.height} golden rows are not answered as demanded: {'; '.join(wrong[:_SHOWN])}{more}"
     )
-    return Check(name="golden rows", decision=Decision.REFUSED, reason=f"{told} (digest {digest})")
+    return Check(name=NAME, decision=Decision.REFUSED, reason=f"{told} (digest {digest})")
+
+
+def judged_golden(model: Model, load: Callable[[], Predictor]) -> Check | None:
+    """The same of a version that is loaded where there are golden rows; what cannot be judged is refused, and said."""
+    if model.golden_hook is None:
+        return None
+    try:
+        return check_golden(model, load())
+    except CannotJudge as error:
+        return Check(name=NAME, decision=Decision.REFUSED, reason=str(error))
+
+
+def golden_rows(model: Model, hook: Hook) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What is demanded, and the rows of whose answers. Raises CannotJudge where they are not what they must be."""
+    with closed(f"golden {hook.name} failed"):
+        demands: pl.DataFrame = hook()
+        return demands, _rows(model, demands, hook.name)
 
 
 def _rows(model: Model, demands: pl.DataFrame, name: str) -> pl.DataFrame:

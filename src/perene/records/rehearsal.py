@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from perene.records.verdict import Check, Decision
+
 REST = "the rest"
 
 
@@ -79,3 +81,21 @@ class Budget:
     limit: float
     found: float
     holds: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingCheck:
+    """A rehearsal, and what it says of a version: ``origin`` is where the replayed rows are from, ``golden`` what
+    became of the golden rows, None where there are none.
+    """
+
+    rehearsal: Rehearsal
+    origin: str
+    budgets: tuple[Budget, ...]
+    golden: Check | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether every request was answered, every budget holds, and every golden row is right."""
+        is_right = self.golden is None or self.golden.decision is Decision.PASS
+        return is_right and not self.rehearsal.failed and all(budget.holds for budget in self.budgets)
