@@ -12,6 +12,8 @@ import msgspec
 import polars as pl
 
 from perene.clock import MachineClock, ProjectClock
+from perene.definition.groups import Groups
+from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.errors import PereneError, ServingError, StorageError
 from perene.pipelines.journaling import AnsweredRow, instant, row_digest
@@ -22,10 +24,11 @@ from perene.records.roles import CANARY, CHAMPION
 from perene.server.answered import Said, said_of
 from perene.server.aside import Aside, Asked
 from perene.server.batcher import Batcher
-from perene.server.given import Given, GivenIds
+from perene.server.given import Given, GivenIds, Logged
 from perene.server.lineup import Lineup
 from perene.server.losses import Losses
 from perene.server.meter import Meter
+from perene.server.ranked import Item, answer_of, check_groups, requests_as_groups
 from perene.server.tally import Served, Tally, numbers_of
 from perene.storage.envelope import keys
 from perene.storage.journal import Entry, Journal
@@ -172,6 +175,7 @@ class _Batch:
 
     def __init__(self, model: Model, lineup: Lineup, requests: Sequence[PredictRequest], desk: Desk) -> None:
         self._model = model
+        self._is_ranking = model.label.task is Task.RANKING
         self._requests = requests
         self._lineup = lineup
         self._desk = desk
@@ -181,6 +185,7 @@ class _Batch:
         self._request_ids = new_ids(self._recorded_at, len(requests))
         self._request_of = [(n, k) for n, request in enumerate(requests) for k in range(len(request.rows))]
         self._ids = new_ids(self._recorded_at, len(self._records))
+        check_groups(model, self._records, [n for n, (_, k) in enumerate(self._request_of) if k == 0])
         self._given: dict[int, Given] = self._place_given(desk.given)
         self._parts: list[_Part] = []
 
@@ -241,7 +246,7 @@ class _Batch:
         version = predictor.version.version
         started = perf_counter()
         try:
-            output = predictor.predict(rows)
+            output = predictor.predict(rows, groups=self._groups(places))
             said = said_of(self._model, predictor, rows, output)
         except PereneError:
             raise
@@ -254,6 +259,10 @@ class _Batch:
         served = (self._model.name, version, role)
         return _Part(served, predictor, places, rows, output, said, perf_counter() - started)
 
+    def _groups(self, places: Sequence[int]) -> Groups | None:
+        """Which rows are ranked together: those of one request."""
+        return requests_as_groups(self._model, [self._request_of[i][0] for i in places])
+
     def _count(self, part: _Part) -> None:
         budget = self._model.latency
         whole = len(part.places) == len(self._records)
@@ -262,7 +271,7 @@ class _Batch:
             requests=len(self._requests) if whole else len({self._request_of[i][0] for i in part.places}),
             rows=len(part.places),
             seconds=part.seconds,
-            is_slow=budget is not None and part.seconds > budget.total_seconds(),
+            budget_s=None if budget is None else budget.total_seconds(),
         )
 
     def _blame_champion(self, places: Sequence[int]) -> None:
@@ -272,7 +281,7 @@ class _Batch:
         former = self._lineup.former
         if former is not None:
             try:
-                former.predict(self._rows[places])
+                former.predict(self._rows[places], groups=self._groups(places))
             except Exception:  # noqa: BLE001 - whatever it is
                 return
         self._desk.tally.failed((self._model.name, self._lineup.champion.version.version, CHAMPION))
@@ -282,15 +291,18 @@ class _Batch:
         start, shadow, aside = 0, self._lineup.shadow, self._desk.aside
         for part in self._parts:
             mine, start = lines[start : start + len(part.places)], start + len(part.places)
-            is_canary = part.served[2] == CANARY
+            is_canary, groups = part.served[2] == CANARY, self._groups(part.places)
             if shadow is not None and not is_canary:
-                aside.shadow(Asked(model=self._model, predictor=shadow, rows=part.rows, lines=mine))
+                aside.shadow(Asked(model=self._model, predictor=shadow, rows=part.rows, groups=groups, lines=mine))
             before = self._lineup.champion if is_canary else self._lineup.former
             numbers = None if before is None else numbers_of(part.output)
             if before is not None and numbers is not None:
                 aside.compare(
-                    Asked(model=self._model, predictor=before, rows=part.rows, served=part.served, numbers=numbers)
-                )
+                    Asked(
+                        model=self._model, predictor=before, rows=part.rows, groups=groups, served=part.served,
+                        numbers=numbers,
+                    )
+                )  # fmt: skip
 
     def lines(self, logged: Sequence[str], *, whole: bool) -> list[AnsweredRow]:
         """What goes into the journal: a line per row that was computed, part after part."""
@@ -318,6 +330,7 @@ class _Batch:
                     key=named[n] if named else "",
                     row_digest=self._given[i].digest if i in self._given else "",
                     role=role,
+                    group=self._request_ids[request] if self._is_ranking else "",
                     **part.said.line(n),
                 )
             )
@@ -332,12 +345,11 @@ class _Batch:
             places = range(start, start + len(request.rows))
             start += len(request.rows)
             version = self._version_of(places, finals)
-            content = {
-                "model": self._model.name,
-                "model_version": version,
-                "request_id": request_id,
-                "predictions": [self._answer(i, finals, version) for i in places],
-            }
+            content = {"model": self._model.name, "model_version": version, "request_id": request_id}
+            if self._is_ranking:
+                content |= answer_of(self._model, [self._item(i, finals, version) for i in places])
+            else:
+                content |= {"predictions": [self._answer(i, finals, version) for i in places]}
             answers.append(request.render(content))
         return answers
 
@@ -354,7 +366,30 @@ class _Batch:
             part, n = finals[place]
             answer = {"prediction_id": self._ids[place], "prediction": part.said.final[n]}
             return answer if part.served[1] == version else answer | {"model_version": part.served[1]}
+        before = self._before(place)
+        repeated = {"model_version": before.version, "repeated": True}
+        return {"prediction_id": self._ids[place], "prediction": before.prediction, **repeated}
+
+    def _item(self, place: int, finals: Mapping[int, tuple[_Part, int]], version: int) -> Item:
+        """A row of a ranking's answer."""
+        id_, item = self._ids[place], self._request_of[place][1]
+        if place not in finals:
+            before = self._before(place)
+            more = {"model_version": before.version, "repeated": True}
+            return Item(
+                prediction_id=id_, item=item, score=before.prediction, rank=before.rank, removed=before.removed,
+                more=more,
+            )  # fmt: skip
+        part, n = finals[place]
+        assert part.said.rank is not None and part.said.removed is not None
+        return Item(
+            prediction_id=id_, item=item, score=part.said.final[n], rank=part.said.rank[n] or None,
+            removed=part.said.removed[n],
+            more={} if part.served[1] == version else {"model_version": part.served[1]},
+        )  # fmt: skip
+
+    def _before(self, place: int) -> Logged:
+        """What was answered before of a row that is not computed."""
         before = self._given[place].logged
-        assert before is not None  # a row is computed or was answered before
-        version, prediction = before
-        return {"prediction_id": self._ids[place], "prediction": prediction, "model_version": version, "repeated": True}
+        assert before is not None
+        return before

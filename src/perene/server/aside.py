@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from perene.definition.groups import Groups
 from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.errors import PereneError
@@ -42,6 +43,7 @@ class Asked:
     model: Model
     predictor: Predictor
     rows: pl.DataFrame
+    groups: Groups | None = None  # of rows that are ranked
     lines: Sequence[AnsweredRow] = ()
     served: Served = ("", 0, "")  # whose numbers they are
     numbers: NDArray[np.float64] | None = None
@@ -132,7 +134,7 @@ class Aside:
         first = part[0]
         rows = pl.concat([asked.rows for asked in part])
         started = time.perf_counter()
-        output = first.predictor.predict(rows)
+        output = first.predictor.predict(rows, groups=first.groups)
         seconds = time.perf_counter() - started
         said = said_of(first.model, first.predictor, rows, output)
         answered = [line for asked in part for line in asked.lines]
@@ -150,10 +152,10 @@ class Aside:
             log.warning("shadow_not_logged model=%s rows=%d why=%s", first.model.name, len(lines), error.why)
             self._tally.dropped(_of_shadow(first), len(lines))
             return
-        self._tally.answered(_of_shadow(first), requests=len(part), rows=len(lines), seconds=seconds, is_slow=False)
+        self._tally.answered(_of_shadow(first), requests=len(part), rows=len(lines), seconds=seconds)
 
     def _compare(self, part: Sequence[Asked]) -> None:
-        output = part[0].predictor.predict(pl.concat([asked.rows for asked in part]))
+        output = part[0].predictor.predict(pl.concat([asked.rows for asked in part]), groups=part[0].groups)
         other = numbers_of(output)
         mine = [asked.numbers for asked in part if asked.numbers is not None]
         if other is not None:

@@ -17,13 +17,23 @@ from perene.storage.database import Database
 from perene.storage.journal import JournalReader
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logged:
+    """What was answered to an id before; of a ranking with the place that it got, or why it got none."""
+
+    version: int
+    prediction: object
+    rank: int | None
+    removed: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A given id, the digest of its row, and what was answered to it before (version and prediction), if anything."""
+    """A given id, the digest of its row, and what was answered to it before, if anything."""
 
     id: str
     digest: str
-    logged: tuple[int, object] | None = None
+    logged: Logged | None = None
 
 
 class TwiceInBatch(Exception):
@@ -58,16 +68,19 @@ class GivenIds:
                 what = f"prediction {given.id} of {model.name} belongs to another row"
                 raise Conflict(what, why="a prediction id stands for one row", mend="give each row an id of its own")
             if isinstance(before, AnsweredRow):
-                found[place] = replace(given, logged=(before.model_version, before.final))
+                logged = Logged(
+                    version=before.model_version, prediction=before.final, rank=before.rank, removed=before.removed
+                )
+                found[place] = replace(given, logged=logged)
             else:
                 found[place] = replace(given, logged=self._drained(model, given.id, before.day))
         return found
 
-    def _drained(self, model: Model, prediction_id: str, day: date) -> tuple[int, object]:
+    def _drained(self, model: Model, prediction_id: str, day: date) -> Logged:
         lines = self._predictions.scan(model, days=[day]).filter(pl.col("prediction_id") == prediction_id)
-        found = lines.select("model_version", "final").collect()
+        found = lines.select("model_version", "final", "rank", "removed").collect()
         if found.is_empty():
             what = f"prediction {prediction_id} of {model.name} was answered, but its line has been removed"
             raise Conflict(what, mend="ask with another prediction id")
-        version, final = found.row(0)
-        return version, final
+        version, final, rank, removed = found.row(0)
+        return Logged(version=version, prediction=final, rank=rank, removed=removed)
