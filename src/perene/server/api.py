@@ -25,7 +25,7 @@ from perene.server.service import Service
 
 
 def build_api(service: Service) -> Starlette:
-    """The routes beside the hot one. Each stands in ``operations.OPERATIONS`` too: the OpenAPI document comes from there."""
+    """The routes beside the hot one. Each stands in ``operations.OPERATIONS`` too, for the OpenAPI document."""
     api = _Api(service)
     routes = [
         Route("/v1/models", api.models),

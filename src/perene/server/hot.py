@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from functools import partial
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from perene.errors import NotFound, ServingError
+from perene.errors import NotFound
 from perene.server.answering import Answering
+from perene.server.asking import ask
 from perene.server.problems import RequestError, problem
-from perene.server.requests import Limits, check_host, check_json, read_body, read_rows, take_ids
+from perene.server.requests import Limits, check_host, check_json, read_body, read_rows
 
 PREFIX = "/v1/models/"
 SUFFIX = "/predict"
@@ -59,29 +58,7 @@ class HotRoute:
             raise unknown_model(name, self._models)
         timeout_s = self._limits.timeout_s(scope["headers"])
         rows = read_rows(await read_body(scope["headers"], receive, self._limits), self._limits)
-        answer = answering.submit(rows, take_ids(rows), timeout_s=timeout_s, on_wait=partial(watch, receive))
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            what = "the answer was not ready when the caller went away, or the server ended"
-            raise ServingError(what, mend="send the request again", code="stopping") from None
-
-
-def watch(receive: Receive, answer: asyncio.Future[bytes]) -> None:
-    """Cancel an answer when its caller goes away."""
-    watching = asyncio.get_running_loop().create_task(_cancel_when_gone(receive, answer))
-    _WATCHING.add(watching)
-    watching.add_done_callback(_WATCHING.discard)
-
-
-_WATCHING: set[asyncio.Task[None]] = set()  # or they might be collected
-
-
-async def _cancel_when_gone(receive: Receive, answer: asyncio.Future[bytes]) -> None:
-    """Ends in any case: a request that is answered has no more to receive."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    answer.cancel()
+        return await ask(answering, rows, receive, timeout_s=timeout_s)
 
 
 def unknown_model(name: str, models: Mapping[str, object]) -> NotFound:

@@ -13,6 +13,7 @@ from perene.server.aside import Aside
 from perene.server.given import GivenIds
 from perene.server.keeper import Keeper
 from perene.server.losses import Losses
+from perene.server.meter import Meter
 from perene.server.requests import Limits
 from perene.server.roster import Roster
 from perene.server.tally import Tally
@@ -30,6 +31,7 @@ class Service:
         self.losses = Losses()
         self.journal = Journal(folder, _writer_id(app), durability=settings.durability)
         self.tally = Tally()
+        self.meter = Meter(app.project.models, folder=folder.parent / "metrics", server=_slug(address))
         self.aside = Aside(self.journal, self.tally)
         desk = Desk(
             time=app.time,
@@ -43,6 +45,7 @@ class Service:
             refuse_unlogged=settings.on_log_failure == "refuse",
             queue_rows=settings.queue_rows,
             timeout_s=self.limits.timeout_s(()),
+            meter=self.meter,
         )
         self.models = {name: Answering(model, desk) for name, model in app.project.models.items()}
         self.roster = Roster(app, self.models)
@@ -75,6 +78,12 @@ class Service:
         self.aside.stop()
         self.keeper.stop()
         self.journal.close()
+        self.meter.close()
+
+
+def _slug(address: str) -> str:
+    """An address of this machine as part of a file's name: another machine may share the folder."""
+    return f"{socket.gethostname().partition('.')[0]}-{address.rpartition('/')[2].replace(':', '-')}"
 
 
 def _writer_id(app: App) -> str:

@@ -18,10 +18,11 @@ from starlette.routing import Route
 from perene.definition.model import Model
 from perene.errors import NotFound, PereneError
 from perene.server.answering import Answering
+from perene.server.asking import ask
 from perene.server.hot import unknown_model
 from perene.server.problems import RequestError
 from perene.server.protocols import tensors
-from perene.server.requests import check_count, read_body, take_ids
+from perene.server.requests import check_count, read_body
 from perene.server.service import Service
 
 _BINARY = "application/octet-stream"
@@ -104,7 +105,8 @@ class _Inference:
         answer = tensors.Answer(asked, partial(_check_answer, answering.model, request.path_params.get("version")))
         rows = tensors.rows_of(asked, binary, answering.model.schema.fields)
         check_count(rows, limits)
-        body = await answering.submit(rows, take_ids(rows), answer, timeout_s=limits.timeout_s(request.headers.raw))
+        timeout_s = limits.timeout_s(request.headers.raw)
+        body = await ask(answering, rows, request.receive, timeout_s=timeout_s, render=answer)
         if answer.header_length is None:
             return Response(body, media_type="application/json")
         return Response(body, media_type=_BINARY, headers={_LENGTH: str(answer.header_length)})

@@ -21,9 +21,10 @@ from starlette.routing import Route
 from perene.definition.columns import Field
 from perene.errors import NotFound, PereneError
 from perene.server.answering import Answering, no_live_version
+from perene.server.asking import ask
 from perene.server.hot import unknown_model
 from perene.server.problems import RequestError
-from perene.server.requests import check_count, read_body, take_ids
+from perene.server.requests import check_count, read_body
 from perene.server.service import Service
 
 PREFIX = "/mlflow/{model}"
@@ -66,7 +67,8 @@ class _Scoring:
         rows = read(await read_body(request.headers.raw, request.receive, limits), answering.model.schema.fields)
         check_count(rows, limits)
         timeout_s = limits.timeout_s(request.headers.raw)
-        return Response(await answering.submit(rows, take_ids(rows), _answer, timeout_s=timeout_s), media_type=_JSON)
+        body = await ask(answering, rows, request.receive, timeout_s=timeout_s, render=_answer)
+        return Response(body, media_type=_JSON)
 
     async def ping(self, request: Request) -> Response:
         """Whether the model that is asked for, or every model, answers."""
