@@ -65,6 +65,8 @@ def declared(model: Model) -> dict[str, Any]:
         "fallback": model.fallback,
         "latency": _seconds(model.latency),
         "memory": model.memory,
+        "canary": [[step.share, step.lasts.total_seconds()] for step in model.canary],
+        "watch": _seconds(model.watch),
         "answer": str(model.answer_dtype),
     }
 

@@ -80,6 +80,10 @@ class Model:
         latency: the budget of time, as ``"20ms"``: 95 of 100 requests of one row must be answered within it, from the
             bytes of the body to the bytes of the answer, the journal included, without the network. A candidate that
             takes longer is rejected, and ``perene check MODEL --serving`` shows where the time goes.
+        canary: the steps by which a new version takes over, as ``"10% 1h, 50% 1h"``: the share of the keys that it
+            answers, and for how long; then it is live. None: it goes live at once.
+        watch: how long a fresh release is compared with the one before it, and taken back when it fails more often,
+            misses ``latency``, or its answers jump; None for not at all.
         memory: the budget of memory, as ``"1GiB"``: what a server process may grow by (resident memory) when it loads a
             version and answers requests of 1 and 100 rows with it. A candidate that needs more is rejected.
 
@@ -125,6 +129,8 @@ class Model:
         fallback: Literal["online"] | None = None,
         latency: str | timedelta | None = None,
         memory: str | int | None = None,
+        canary: str | None = None,
+        watch: str | timedelta | None = "6h",
         **unknown: Never,
     ) -> None:
         given = {part: value for part, value in locals().items() if part not in ("self", "unknown")}
@@ -374,6 +380,7 @@ class Model:
         self.max_bad, self.log_features = terms.max_bad, terms.log_features
         self.offline, self.max_age, self.fallback = terms.offline, terms.max_age, terms.fallback
         self.latency, self.memory = terms.latency, terms.memory
+        self.canary, self.watch = terms.canary, terms.watch
         if terms.schema is not None:
             self.schema = terms.schema
         if terms.label is not None:
@@ -413,11 +420,8 @@ class Model:
 
     def _add_step(self, step: Step) -> Step:
         """A ready-made post step: of what it does, that which fits the label's task."""
-        wrong = step.mistakes(self._terms.label)
-        if not wrong:
-            function, options = step.function(self._terms.label), {"recheck": step.recheck, "step": step}
-            hook, wrong = read_hook("post", function, line=step.line, name=step.name, **options)
-            self._hooks += [hook] if hook is not None else []
+        hook, wrong = step_hook(step, self._terms.label)
+        self._hooks += [hook] if hook is not None else []
         self._refused |= {"post"} if wrong else set()
         self._mistakes += wrong
         return step

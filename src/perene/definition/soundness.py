@@ -29,10 +29,11 @@ def youngest(terms: Terms) -> timedelta:
     """The age that a model reaches before its successor can be released.
 
     The successor's last training row must have its label when the test begins, and the last test row when the test
-    ends.
+    ends; the steps of a canary come after.
     """
     wait = terms.label.wait if terms.label else timedelta(0)
-    return terms.test_on + 2 * wait + (terms.every or timedelta(0))
+    steps = sum((step.lasts for step in terms.canary), timedelta(0))
+    return terms.test_on + 2 * wait + (terms.every or timedelta(0)) + steps
 
 
 def unsound(model: Model, terms: Terms) -> Iterator[Mistake]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
+from perene.definition.canary import CanaryStep, read_canary
 from perene.definition.durations import duration
 from perene.definition.gates import Gate, gate
 from perene.definition.label import Label
@@ -59,6 +60,8 @@ class Terms:
     fallback: str | None
     latency: timedelta | None
     memory: int | None
+    canary: tuple[CanaryStep, ...]
+    watch: timedelta | None
 
 
 @dataclass(slots=True)
@@ -142,6 +145,8 @@ def read_terms(where: str, given: dict[str, Any]) -> tuple[Terms, list[Mistake]]
         fallback=None if given["fallback"] is None else reader.choice("fallback", given["fallback"], FALLBACK),
         latency=_span(reader, "latency", given["latency"]),
         memory=_size(reader, "memory", given["memory"]),
+        canary=_canary(reader, given["canary"]),
+        watch=_span(reader, "watch", given["watch"]),
     ), reader.mistakes
 
 
@@ -169,6 +174,14 @@ def _key(reader: _Reader, key: Any) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         reader.wrong(f"key={key!r} names a field twice")
     return names
+
+
+def _canary(reader: _Reader, value: Any) -> tuple[CanaryStep, ...]:
+    try:
+        return () if value is None else read_canary(value)
+    except ValueError as error:
+        reader.wrong(f"canary: {error}")
+        return ()
 
 
 def _share(reader: _Reader, value: Any) -> float:

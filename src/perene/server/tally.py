@@ -21,14 +21,18 @@ class Tally:
         self._untold: dict[Served, dict[str, float]] = {}
         self._turn = threading.Lock()
 
-    def answered(self, served: Served, *, requests: int, rows: int, seconds: float, is_slow: bool) -> None:
-        """One batch was answered."""
+    def answered(
+        self, served: Served, *, requests: int, rows: int, seconds: float, budget_s: float | None = None
+    ) -> None:
+        """One batch was answered; ``budget_s`` is for requests of one row."""
         with self._turn:
             counts = self._of(served)
             counts["requests"] += requests
             counts["rows"] += rows
             counts["batches"] += 1
-            counts["slow"] += is_slow
+            if budget_s is not None and requests == rows:
+                counts["singles"] += 1
+                counts["slow"] += seconds > budget_s
             counts["seconds"] += seconds
             counts["seconds_sq"] += seconds * seconds
 

@@ -383,6 +383,7 @@ def _watch() -> None:
         sa.Column("errors", sa.Float, nullable=False),
         sa.Column("rows", sa.Float, nullable=False),
         sa.Column("batches", sa.Float, nullable=False),
+        sa.Column("singles", sa.Float, nullable=False),
         sa.Column("slow", sa.Float, nullable=False),
         sa.Column("seconds", sa.Float, nullable=False),
         sa.Column("seconds_sq", sa.Float, nullable=False),
