@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from perene.definition.model import Model
 from perene.definition.project import Project, load_project
 from perene.definition.spelling import did_you_mean
 from perene.engines.local import LocalEngine
-from perene.errors import DeclarationError, NotFound, PereneError
+from perene.errors import DeclarationError, NotFound, PereneError, StorageError
 from perene.monitoring.freshness import freshness_of
 from perene.monitoring.status import statuses
 from perene.monitoring.watch import watch_clock, watch_freshness
@@ -53,6 +53,7 @@ from perene.pipelines.serving import serve_bulk
 from perene.pipelines.tracing import find_group, find_prediction, find_truth, traced
 from perene.pipelines.training import Workshop
 from perene.pipelines.truths import check_truths
+from perene.pipelines.trying import Tried, try_models
 from perene.records.generation import Generation
 from perene.records.identity import new_id
 from perene.records.model import ModelVersion, RegisteredModel
@@ -116,6 +117,21 @@ def open_project(
     return App(project, machine=machine, may_begin=may_begin)
 
 
+def try_project(project: Project, name: str | None = None, *, machine: MachineClock = machine_clock) -> list[Tried]:
+    """Try the hooks of a project's models, or of one, on rows of the source and on golden rows; nothing is written.
+
+    Raises:
+        DeclarationError: with everything that went wrong.
+        NotFound: there is no model of this name.
+    """
+    models = list(project.models.values()) if name is None else [_model_of(project, name)]
+    now = machine()
+    with suppress(StorageError), closing(Database(project.settings.database)) as database:
+        if not database.is_new and database.is_current:
+            now = ProjectTime(database, machine).now()
+    return try_models(models, now=now)
+
+
 class App:
     """An open project. Its attributes are its repositories; its methods are what can be done. Close it at the end."""
 
@@ -160,14 +176,7 @@ class App:
 
     def model(self, name: str) -> Model:
         """The declaration of a model. Raises NotFound with the names that exist."""
-        if name not in self.project.models:
-            names = ", ".join(self.project.models) or "none"
-            raise NotFound(
-                f"there is no model {name!r}{did_you_mean(name, self.project.models)}",
-                why=f"models of this project: {names}",
-                mend="perene model list",
-            )
-        return self.project.models[name]
+        return _model_of(self.project, name)
 
     # ── the cycle ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -492,6 +501,17 @@ class App:
         why = f"{error.why}; what is {'stored' if run.trigger == OFFLINE else 'live'} stays"
         mend = error.mend or f"perene run show {run.id}"
         self.alerts.raise_(run.model, rule, severity="notice", what=what, why=why, mend=mend, at=now)
+
+
+def _model_of(project: Project, name: str) -> Model:
+    if name not in project.models:
+        names = ", ".join(project.models) or "none"
+        raise NotFound(
+            f"there is no model {name!r}{did_you_mean(name, project.models)}",
+            why=f"models of this project: {names}",
+            mend="perene model list",
+        )
+    return project.models[name]
 
 
 def _never_run(project: Project, database: Database) -> NotFound:

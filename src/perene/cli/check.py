@@ -6,47 +6,96 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perene.cli.completing import models
 from perene.cli.door import Door
+from perene.cli.failures import NEGATIVE
+from perene.cli.naming import model_and_version
+from perene.cli.options import version_option
 from perene.cli.output import Column
 from perene.cli.verbs import Verb
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from perene.definition.model import Model
+    from perene.pipelines.trying import Tried
 
 
 @click.command(
     "check",
     cls=Verb,
     examples="""
-      perene check                      the project here
-      perene check --env production     with the settings of an environment
-      perene check --project shop
+      perene check                            the project here
+      perene check late-arrival               one model of it
+      perene check --env production           with the settings of an environment
+      perene check late-arrival --serving     how its newest version would serve: time, memory, budgets
+      perene check late-arrival@3 --serving
     """,
 )
-@click.pass_obj
-def command(door: Door) -> None:
-    """Verify the models and the settings; nothing is changed.
+@click.argument("model", required=False, metavar="[MODEL[@V]]", shell_complete=models)
+@click.option("--serving", is_flag=True, help="Load a version, replay rows through the server's path, and measure.")
+@version_option
+@click.pass_context
+def command(context: click.Context, model: str | None, serving: bool, wanted: int | None) -> None:
+    """Verify the models and the settings, and try the hooks on rows; nothing is changed.
 
-    Every mistake is named at once, with its file and line or its dotted key. The exit code is 2 when there is one.
+    The features are computed for rows that the source gives for its newest days, and for the golden rows, and must be
+    row-wise. Every mistake is named at once, with its file and line or its dotted key. The exit code is 2 when there is
+    one.
+
+    With --serving a version, the newest if none is named, is loaded in a process of its own and asked as in a server,
+    without the network. The exit code is 3 when a declared budget (latency, memory) does not hold, a golden row is
+    answered wrongly, or a request fails.
     """
+    door: Door = context.obj
+    name, number = (None, wanted) if model is None else model_and_version(model, wanted)
+    if serving:
+        if name is None:
+            raise click.UsageError("--serving needs a MODEL", context)
+        from perene.cli.rehearsals import show_serving
+
+        found = door.app().check_serving(name, number)
+        show_serving(door.out, found)
+        if not found.holds:
+            context.exit(NEGATIVE)
+        return
+    if number is not None:
+        raise click.UsageError("a version is checked with --serving", context)
+    _check(door, name)
+
+
+def _check(door: Door, name: str | None) -> None:
+    from perene.app import try_project
     from perene.cli.words import counted
 
     project = door.project()
-    models = list(project.models.values())
+    tried = try_project(project, name)
+    found = [project.models[one.model] for one in tried]
     door.out.table(
         "check",
-        models,
-        columns=_columns(),
+        found,
+        columns=_columns({one.model: one for one in tried}),
         id_of=lambda model: model.name,
         empty=f"no model in {', '.join(project.settings.models)}",
-        data=[model.declaration() for model in models],
+        data=[
+            {**model.declaration(), "tried": {"rows": one.rows, "golden": one.golden}}
+            for model, one in zip(found, tried, strict=True)
+        ],
     )
-    door.out.text(f"● sound: {counted(len(models), 'model')} and the settings of {project.folder}", tone="good")
-    if models:
-        door.out.next(f"perene train {models[0].name}")
+    door.out.text(f"● sound: {counted(len(found), 'model')} and the settings of {project.folder}", tone="good")
+    for one in tried:
+        if not one.rows and not one.golden:
+            door.out.text(f"  {_untried(one)}", tone="warn")
+    if found:
+        door.out.next(f"perene train {found[0].name}")
 
 
-def _columns() -> list[Column[Model]]:
+def _untried(one: Tried) -> str:
+    why = "it has no source and no golden rows" if one.rows is None else "its source gave no row of late"
+    return f"the features of {one.model} were not tried: {why}"
+
+
+def _columns(tried: Mapping[str, Tried]) -> list[Column[Model]]:
     from perene.definition.durations import show_duration
 
     return [
@@ -63,5 +112,13 @@ def _columns() -> list[Column[Model]]:
             right=True,
         ),
         Column(title="gate", value=lambda m: m.gate_metric.name, spare=1),
+        Column(title="tried", value=lambda m: _tried(tried[m.name]), spare=4),
         Column(title="release", value=lambda m: m.release),
     ]
+
+
+def _tried(one: Tried) -> str:
+    from perene.cli.words import counted
+
+    parts = [counted(one.rows, "row")] if one.rows is not None else []
+    return ", ".join(parts + ([f"{one.golden} golden"] if one.golden is not None else []))

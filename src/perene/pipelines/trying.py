@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -42,6 +42,16 @@ class _Failed(Exception):
 
     def __init__(self, *mistakes: Mistake) -> None:
         self.mistakes = mistakes
+
+
+def try_models(models: Sequence[Model], *, now: datetime) -> list[Tried]:
+    """Try the hooks of each model. Raises DeclarationError with everything that went wrong."""
+    tried = [try_hooks(model, now=now) for model in models]
+    mistakes = tuple(mistake for one in tried for mistake in one.mistakes)
+    if mistakes:
+        names = ", ".join(one.model for one in tried if one.mistakes)
+        raise DeclarationError(f"the hooks of {names} do not go with their rows", mistakes)
+    return tried
 
 
 def try_hooks(model: Model, *, now: datetime) -> Tried:
