@@ -99,7 +99,7 @@ TABLE = {
     "run show": Line(kind="run", id=ID, call="run show 1"),
     "alert list": Line(flags="--all --limit", kind="alert.list", id=ID, call="alert list", many=True),
     "alert show": Line(kind="alert", id=ID, call="alert show 1"),
-    "serve": Line(flags="--host --port"),
+    "serve": Line(flags="--host --port --workers"),
     "scheduler": Line(flags="--once"),
     "worker": Line(flags="--model --once"),
     "doctor": Line(kind="doctor", id=part("check"), call="doctor", many=True),
@@ -146,7 +146,12 @@ def test_every_command_has_its_line_and_every_line_its_command() -> None:
 def test_a_command_has_the_flags_of_its_line(name) -> None:
     """Its own flags are those of the table; with data come --json, -q and --no-color, with a project its options."""
     line = TABLE[name]
-    options = {flag for option in COMMANDS[name].params if isinstance(option, click.Option) for flag in option.opts}
+    options = {
+        flag
+        for option in COMMANDS[name].params
+        if isinstance(option, click.Option) and not option.hidden
+        for flag in option.opts
+    }
 
     wanted = {*line.flags.split(), *(PRINTING if line.kind else ()), *(PROJECT if line.project else ())}
 

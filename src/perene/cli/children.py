@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -17,6 +17,9 @@ from perene.errors import PereneError
 GRACE_S = 20.0  # what a process gets to finish what it took
 _LAST_GRACE_S = 3.0
 SETTLED_S = 10.0  # one that ran this long is started again when it ends; an earlier end would repeat itself
+LISTENING = "listening on "  # what a server says, with its address, as soon as it answers
+_AGAIN = 5  # so often one that had been well may end early before all are stopped
+_AGAIN_S = 0.5  # until it is started again, and twice as long each time
 _PAUSE_S = 0.1
 SAME_WISH_S = 0.5  # a second signal within this is the first one again: some wrappers pass on what the terminal sent
 _WITH_PARENT = "PERENE_WITH_PARENT"
@@ -48,6 +51,9 @@ class _Child:
     process: subprocess.Popen[bytes]
     started: float
     reader: threading.Thread
+    was_well: bool  # it, or the one before it, has settled or has answered
+    early_ends: int  # in a row, before it
+    again_at: float | None = None  # when it ended: when another is started
 
 
 @dataclass(slots=True)
@@ -55,6 +61,8 @@ class Children:
     """Commands that run beside each other until ``stop``. Their lines go to ``err``, the process's name before each.
 
     They run in process groups of their own, so that a Ctrl-C reaches only this process, which then asks them to stop.
+    One that ends is started again, unless it ends soon after its start for the first time, or again and again. Once all
+    of ``servers`` listen, ``ready`` is called with their address; their own lines that say it are left out.
     """
 
     commands: Mapping[str, Sequence[str]]
@@ -62,6 +70,9 @@ class Children:
     grace_s: float = GRACE_S
     settled_s: float = SETTLED_S
     same_wish_s: float = SAME_WISH_S
+    servers: Sequence[str] = ()
+    ready: Callable[[str], None] | None = None
+    _listening: set[str] = field(default_factory=set)
     _children: dict[str, _Child] = field(default_factory=dict)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _writing: threading.Lock = field(default_factory=threading.Lock)
@@ -71,7 +82,7 @@ class Children:
         """Start all and watch them until ``stop`` is called, then let them finish.
 
         Raises:
-            ProcessEnded: one ended by itself soon after its start.
+            ProcessEnded: one ended by itself soon after its start, at once or often.
             KeyboardInterrupt: ``stop`` was called again while they were finishing.
         """
         try:
@@ -94,7 +105,7 @@ class Children:
         self._asked_at = time.monotonic()
         self._stopping.set()
 
-    def _start(self, name: str) -> None:
+    def _start(self, name: str, *, was_well: bool = False, early_ends: int = 0) -> None:
         process = subprocess.Popen(
             self.commands[name],
             stdin=subprocess.PIPE,
@@ -104,23 +115,34 @@ class Children:
             start_new_session=True,
         )
         reader = threading.Thread(target=self._read, args=(name, process), name=name, daemon=True)
-        self._children[name] = _Child(name, self.commands[name], process, time.monotonic(), reader)
+        started = time.monotonic()
+        self._children[name] = _Child(name, self.commands[name], process, started, reader, was_well, early_ends)
         reader.start()
 
     def _look_after(self, child: _Child) -> None:
+        now = time.monotonic()
+        if child.again_at is not None:
+            if now >= child.again_at:
+                self._start(child.name, was_well=child.was_well, early_ends=child.early_ends)
+            return
         code = child.process.poll()
         if code is None:
             return
         child.reader.join(timeout=1)
-        if time.monotonic() - child.started < self.settled_s:
+        is_early = now - child.started < self.settled_s
+        child.was_well = child.was_well or not is_early
+        child.early_ends = child.early_ends + 1 if is_early else 0
+        if not child.was_well or child.early_ends > _AGAIN:
+            times = f" {child.early_ends} times" if child.was_well else ""
             raise ProcessEnded(
-                f"the {child.name} ended by itself",
+                f"the {child.name} ended by itself{times}",
                 why=f"its exit code is {code}; its last lines are above",
                 mend=f"mend what they name, or run it alone: perene {' '.join(child.command[3:])}",
             )
-        self._write(child.name, f"ended with code {code}; started again")
+        pause_s = _AGAIN_S * 2 ** (child.early_ends - 1) if is_early else 0.0
+        child.again_at = now + pause_s
+        self._write(child.name, f"ended with code {code}; started again{f' in {pause_s:g} s' if pause_s else ''}")
         _close(child.process)
-        self._start(child.name)
 
     def _end(self) -> None:
         if self._running():
@@ -149,7 +171,22 @@ class Children:
         assert process.stdout is not None
         with process.stdout as lines:
             for line in lines:
-                self._write(name, line.decode(errors="replace").rstrip("\r\n"))
+                text = line.decode(errors="replace").rstrip("\r\n")
+                if name in self.servers and text.startswith(LISTENING):
+                    self._note_listening(name, text.removeprefix(LISTENING))
+                else:
+                    self._write(name, text)
+
+    def _note_listening(self, name: str, address: str) -> None:
+        self._children[name].was_well = True
+        with self._writing:
+            is_last = name not in self._listening and len(self._listening) + 1 == len(self.servers)
+            is_again = name in self._listening
+            self._listening.add(name)
+        if is_last and self.ready is not None:
+            self.ready(address)
+        if is_again:
+            self._write(name, "answers again")
 
     def _write(self, name: str, line: str) -> None:
         wide = max(map(len, ("perene", *self.commands)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import math
 import os
 import signal
@@ -17,9 +16,9 @@ from typing import Any
 import uvicorn
 
 from perene.app import App
-from perene.errors import NotAllowed, ServingError
 from perene.server.api import build_api
 from perene.server.hot import HotRoute
+from perene.server.ports import address_of, listen
 from perene.server.service import Service
 from perene.server.slow import SlowConnections
 
@@ -31,7 +30,12 @@ _SAME_WISH_S = 0.5  # a second signal within this is the first one again: some w
 
 
 def serve(
-    app: App, *, host: str | None = None, port: int | None = None, ready: Callable[[str], None] | None = None
+    app: App,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    share_port: bool = False,
+    ready: Callable[[str], None] | None = None,
 ) -> None:
     """Answer HTTP until SIGTERM or SIGINT; then finish what was taken in, drain the journal, and return.
 
@@ -39,21 +43,22 @@ def serve(
         app: The opened project.
         host: A loopback address; the settings' when None.
         port: 0 takes a free one; the settings' when None.
+        share_port: Whether other servers of the project may answer at the same port.
         ready: Called with the address (``http://127.0.0.1:8780``) as soon as requests are answered.
     """
     host = app.settings.host if host is None else host
-    listener = _listen(host, app.settings.port if port is None else port)
-    with contextlib.closing(listener):
-        shown = f"[{host}]" if ":" in host else host
-        address = f"http://{shown}:{listener.getsockname()[1]}"
+    port = app.settings.port if port is None else port
+    with contextlib.ExitStack() as stack:
+        ending = stack.enter_context(_Ending())
+        listener = None if share_port else stack.enter_context(contextlib.closing(listen(host, port)))
+        address = address_of(host, port if listener is None else listener.getsockname()[1])
         service = Service(app, address=address)
-        with _Ending() as ending:
-            try:
-                service.start()
-                server = ending.server = _Server(_config(service), lambda: ready(address) if ready else None)
-                server.run(sockets=[listener])
-            finally:
-                service.stop()
+        stack.callback(service.stop)
+        service.start()
+        if listener is None:  # not before: what is sent to this socket waits for this process alone
+            listener = stack.enter_context(contextlib.closing(listen(host, port, share=True)))
+        server = ending.server = _Server(_config(service), lambda: ready(address) if ready else None)
+        server.run(sockets=[listener])
 
 
 def _config(service: Service) -> uvicorn.Config:
@@ -126,27 +131,3 @@ class _Ending:
             self.server.should_exit = True
         elif time.monotonic() - self._asked_at >= _SAME_WISH_S:
             os._exit(128 + sig)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Nothing listens beyond loopback before there is authentication."""
-    name = "127.0.0.1" if host == "localhost" else host
-    try:
-        is_loopback = ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
-        why = "perene has no authentication yet, so it answers this machine only"
-        raise NotAllowed(f"the server may not listen on {host}", why=why, mend='serve.host = "127.0.0.1"')
-    listener = socket.socket(socket.AF_INET6 if ":" in name else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
-    try:
-        listener.bind((name, port))
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        mend = "stop what listens there, or choose another with serve.port or --port"
-        what = f"port {port} of {host} cannot be used"
-        raise ServingError(what, why=str(error), mend=mend, code="port-unusable") from error
-    return listener

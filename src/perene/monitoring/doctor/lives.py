@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from perene.clock import MachineClock
@@ -11,6 +12,7 @@ from perene.monitoring.doctor.attempts import fine, warning
 from perene.monitoring.status import ALIVE
 from perene.records.finding import Finding
 from perene.records.run import Run, RunState
+from perene.records.server import ServerProcess
 from perene.repositories.alerts import Alerts
 from perene.repositories.models import Models
 from perene.repositories.runs import Runs
@@ -29,9 +31,7 @@ def check_servers(database: Database, machine: MachineClock) -> Iterator[Finding
     alive = servers.alive(ALIVE)
     ids = {server.id for server in alive}
     silent = [server for server in servers.alive(_LATELY) if server.id not in ids]
-    behind = [
-        s.address for s in alive if any(s.serves.get(name) != v for name, v in champions.items() if v is not None)
-    ]
+    behind = [s for s in alive if any(s.serves.get(name) != v for name, v in champions.items() if v is not None)]
     lost = sum(server.lost for server in (*alive, *silent))
     if silent:
         names = ", ".join(f"{s.address} (since {s.heartbeat_at:%Y-%m-%d %H:%M} UTC)" for s in silent[:_SHOWN])
@@ -42,12 +42,18 @@ def check_servers(database: Database, machine: MachineClock) -> Iterator[Finding
         mend = "free disk space where the journals lie; perene alert list says since when"
         yield warning("lost predictions", f"{lost:,} were answered and could not be logged", mend=mend)
     if behind:
-        what = f"{', '.join(behind[:_SHOWN])} answer with another version than the live one"
+        what = f"{_addresses(behind[:_SHOWN])} answer with another version than the live one"
         yield warning(
             "servers", what, why="they are swapping, or cannot load it", mend="perene status; perene alert list"
         )
     else:
-        yield fine("servers", ", ".join(s.address for s in alive) if alive else "none runs")
+        yield fine("servers", _addresses(alive) or "none runs")
+
+
+def _addresses(servers: Iterable[ServerProcess]) -> str:
+    """Each address once; where several processes share it, how many."""
+    counts = Counter(server.address for server in servers)
+    return ", ".join(address if n == 1 else f"{address} ({n} processes)" for address, n in counts.items())
 
 
 def check_runs(database: Database, machine: MachineClock, project: Project | None) -> Iterator[Finding]:
