@@ -23,6 +23,7 @@ from perene.definition.frames import (
     vector_back,
 )
 from perene.definition.gates import Margin, read_margin
+from perene.definition.label import Label
 from perene.definition.spelling import did_you_mean
 from perene.definition.steps import Step
 from perene.errors import DataError, DeclarationError, Mistake
@@ -189,6 +190,19 @@ def read_hook(
     return Hook(
         kind=kind, name=name, function=function, parameters=taken, frame=frames, line=line, answer=answer, **options
     ), []  # fmt: skip
+
+
+def step_hook(step: Step, label: Label | None) -> tuple[Hook | None, list[Mistake]]:
+    """The hook that a ready-made post step is in a model of this label, or what is wrong with it."""
+    wrong = step.mistakes(label)
+    if wrong:
+        return None, wrong
+    parts: dict[str, Any] = {"name": step.name, "line": step.line, "recheck": step.recheck, "step": step}
+    function = step.function(label)
+    if function is not step.items:
+        return read_hook("post", function, **parts)
+    frame = {"rows": Kind.POLARS, "items": Kind.POLARS}
+    return Hook(kind="post", function=step, parameters=("rows", "items", "folder"), frame=frame, **parts), []
 
 
 def read_options(given: Mapping[str, Any], *, line: str) -> tuple[dict[str, Any], list[Mistake]]:

@@ -17,7 +17,7 @@ from perene.definition.declaration import declared
 from perene.definition.durations import duration
 from perene.definition.features import compute_features
 from perene.definition.gates import LOSS_MARGIN, SHARE_MARGIN, Gate, gate
-from perene.definition.hooks import Hook, read_hook, read_options
+from perene.definition.hooks import Hook, read_hook, read_options, step_hook
 from perene.definition.label import Label, Task
 from perene.definition.metrics import built_in, built_in_metric
 from perene.definition.places import place_of_caller, place_of_function

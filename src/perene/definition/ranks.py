@@ -11,13 +11,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from perene.definition.groups import Groups, places_by_group
+from perene.definition.items import COLUMNS, Items
 from perene.errors import ServingError
 
 if TYPE_CHECKING:
     from perene.definition.hooks import Hook
     from perene.definition.model import Model
 
-ITEMS = {"item": pl.UInt32(), "score": pl.Float64(), "removed": pl.String()}
 _TABLES = ("rows", "at", "x")
 Numbers = NDArray[np.float64]
 
@@ -65,7 +65,7 @@ def rank_rows(model: Model, groups: Groups, scores: Numbers, given: dict[str, An
         removed=[None] * n,
     )
     for places in places_by_group(groups):
-        items = _ordered(scores[places])
+        items = Items.by_score(scores[places])
         tables = {name: given[name][places] for name in _TABLES if name in given} | {"folder": given.get("folder")}
         for number, hook in enumerate(hooks):
             items = _step(hook, items, tables)
@@ -83,40 +83,35 @@ def _by_score(groups: Groups, scores: Numbers) -> NDArray[np.int64]:
     return rank
 
 
-def _ordered(scores: Numbers) -> pl.DataFrame:
-    order = np.argsort(-scores, kind="stable")
-    nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(scores))
-    return pl.DataFrame({"item": order, "score": scores[order], "removed": nothing}, schema=ITEMS)
-
-
-def _step(hook: Hook, items: pl.DataFrame, tables: dict[str, Any]) -> pl.DataFrame:
-    if "items" in hook.parameters:
-        after = _as_items(hook, hook(items=items, **tables), items)
+def _step(hook: Hook, items: Items, tables: dict[str, Any]) -> Items:
+    if hook.step is not None and hook.step.items is not None:
+        after = hook.step.items(tables["rows"], items, tables["folder"])
+    elif "items" in hook.parameters:
+        after = _as_items(hook, hook(items=items.frame(), **tables), items)
     else:
-        before = _in_rows(items)
-        scores = np.asarray(hook(p=before, **tables))
-        if scores.shape != before.shape or scores.dtype.kind not in "biuf":
-            raise hook.refused(f"returned {scores.dtype} of shape {scores.shape}, not {len(before)} scores")
-        mine = scores.astype(np.float64)[items["item"].to_numpy()]
-        after = items.with_columns(score=pl.Series(mine)).sort("score", descending=True, maintain_order=True)
-    _refuse_no_numbers(after["score"].to_numpy(), f"post {hook.name} gave a score")
+        scores = np.asarray(hook(p=items.in_rows(), **tables))
+        if scores.shape != items.score.shape or scores.dtype.kind not in "biuf":
+            raise hook.refused(f"returned {scores.dtype} of shape {scores.shape}, not {len(items.score)} scores")
+        staying = items.staying
+        after = items.scored(items.values(scores.astype(np.float64))[staying])
+    _refuse_no_numbers(after.score, f"post {hook.name} gave a score")
     return after
 
 
-def _as_items(hook: Hook, after: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+def _as_items(hook: Hook, after: pl.DataFrame, before: Items) -> Items:
     """What a step returned, as items; refused where it is none, or lost or made up one."""
-    missing = [name for name in ITEMS if name not in after.columns]
+    missing = [name for name in COLUMNS if name not in after.columns]
     if missing:
         mend = "return the frame of items that came in, with its columns item, score and removed"
         raise hook.refused(f"returned a frame without {', '.join(missing)}", mend=mend)
     try:
-        taken = after.select(pl.col(name).cast(dtype) for name, dtype in ITEMS.items())
+        taken = after.select(pl.col(name).cast(dtype) for name, dtype in COLUMNS.items())
     except pl.exceptions.PolarsError as error:
-        types = ", ".join(f"{name} ({after.schema[name]})" for name in ITEMS)
+        types = ", ".join(f"{name} ({after.schema[name]})" for name in COLUMNS)
         raise hook.refused(f"returned {types}; item is an integer, score a number, removed a text") from error
-    came, went = before["item"].to_list(), taken["item"].to_list()
+    came, went = before.item.tolist(), taken["item"].to_list()
     if sorted(came) == sorted(item for item in went if item is not None) and len(went) == len(came):
-        return taken
+        return Items.of(taken.with_columns(pl.col("score").fill_null(np.nan)))
     mend = "keep every item once; what shall not be answered gets its reason in removed"
     raise hook.refused(_what_became(came, went), mend=mend)
 
@@ -131,30 +126,22 @@ def _what_became(came: Sequence[int], went: Sequence[int | None]) -> str:
     return f"has the item {next(item for item in went if went.count(item) > 1)} twice"
 
 
-def _in_rows(items: pl.DataFrame) -> Numbers:
-    """The scores in the order of the rows."""
-    scores = np.empty(items.height)
-    scores[items["item"].to_numpy()] = items["score"].to_numpy()
-    return scores
-
-
-def _told(items: pl.DataFrame) -> Numbers:
+def _told(items: Items) -> Numbers:
     """Score and rank of each row after a step."""
-    told = np.full((items.height, 2), np.nan)
-    stays = items["removed"].is_null().to_numpy()
-    order = items["item"].to_numpy()
-    told[order, 0] = items["score"].to_numpy()
-    told[order[stays], 1] = np.arange(1, int(stays.sum()) + 1)
+    told = np.full((len(items.item), 2), np.nan)
+    told[items.item, 0] = items.score
+    staying = items.staying
+    told[items.item[staying], 1] = np.arange(1, len(staying) + 1)
     return told
 
 
-def _place(made: Ranked, places: NDArray[np.int64], items: pl.DataFrame) -> None:
+def _place(made: Ranked, places: NDArray[np.int64], items: Items) -> None:
     """Write a group's answer into that of all rows."""
     told = _told(items)
     made.score[places] = told[:, 0]
     made.rank[places] = np.nan_to_num(told[:, 1], nan=0.0)
-    for item, reason in items.filter(pl.col("removed").is_not_null()).select("item", "removed").iter_rows():
-        made.removed[places[item]] = reason
+    for place, reason in zip(places[items.item].tolist(), items.removed, strict=True):
+        made.removed[place] = reason
 
 
 def _refuse_no_numbers(scores: Numbers, what: str) -> None:

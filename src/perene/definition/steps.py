@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
+from perene.definition.items import Items
 from perene.definition.label import Label, Task
 from perene.definition.row import RowSchema
 from perene.definition.spelling import did_you_mean
@@ -54,7 +56,7 @@ class Step:
     wrong: tuple[Wrong, ...] = ()
     misfits: Callable[[RowSchema, Label], Iterable[Wrong]] = lambda schema, label: ()
     values: Callable[..., Any] | None = None
-    items: Callable[..., pl.DataFrame] | None = None
+    items: Callable[[pl.DataFrame, Items, Path], Items] | None = None
     removal: Removal | None = None
     recheck: bool = False
     order: Literal["score", "own"] | None = None
@@ -64,10 +66,11 @@ class Step:
 
         A removal from single rows gives their reasons.
         """
-        function = self.items if "items" in given else self._single
-        if function is None:
+        if "items" in given and self.items is not None:
+            return self.items(given["rows"], Items.of(given["items"]), given.get("folder", Path())).frame()
+        if "items" in given or self._single is None:
             raise TypeError(f"{self.name} is no step of {'items' if 'items' in given else 'single values'}")
-        return function(**given)
+        return self._single(**given)
 
     @property
     def _single(self) -> Callable[..., Any] | None:

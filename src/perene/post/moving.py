@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from perene.definition.items import Items, Numbers
 from perene.definition.label import Label
 from perene.definition.places import place_of_caller
 from perene.definition.row import RowSchema
 from perene.definition.steps import Step, Wrong
 from perene.errors import ServingError
-from perene.post.items import Numbers, by_score, of_items, probabilities, scores_of, staying
 from perene.post.numbers import not_finite
 from perene.post.reading import Read, Reading
+from perene.post.scores import probabilities
 
 _MOST = 700.0  # exp of more is no number of 64 bits; log-odds of 700 are certainty
 
@@ -39,15 +41,13 @@ def _moving(kind: str, what: Reading, by: float, sign: float, *, name: str, line
     if by is None or (not wrong and by <= 0):
         wrong.append((f"has by={by}, which is not above 0", "boost raises, demote lowers"))
 
-    def items(rows: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
-        kept = staying(items)
-        read = what.numbers(rows, scores_of(items, rows.height))
+    def items(rows: pl.DataFrame, items: Items, folder: Path) -> Items:
+        read = what.numbers(rows, items.in_rows())
         weights = np.where(np.isnan(read), 0.0, read)
         if np.isinf(weights).any():
             raise ServingError(f"post {name} read an infinite number from {what.shown()}", mend="give finite numbers")
-        moves = sign * by * np.asarray(of_items(weights, kept), dtype=np.float64)
-        scores = moved(probabilities(kept, name), moves)
-        return by_score(items, kept.with_columns(score=pl.Series(scores, dtype=pl.Float64)))
+        staying = items.staying
+        return items.scored(moved(probabilities(items, name), sign * by * items.values(weights)[staying]))
 
     def misfits(schema: RowSchema, label: Label) -> Iterator[Wrong]:
         return what.misfits(schema, kind="numbers")

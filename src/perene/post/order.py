@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from perene.definition.items import Items, Numbers, Places
 from perene.definition.label import Label
 from perene.definition.places import place_of_caller
 from perene.definition.row import RowSchema
 from perene.definition.steps import Step, Wrong, named
-from perene.post.items import Numbers, of_items, placed, probabilities, scores_of, staying
 from perene.post.numbers import not_finite
 from perene.post.reading import Read, Reading
+from perene.post.scores import probabilities
 
 Likeness = Callable[[int], Numbers]  # how like each item is to the one at a place
 
@@ -27,10 +28,10 @@ def rerank(key: Read, *, name: str = "rerank") -> Step:
     """
     reading = Reading("key", key)
 
-    def items(rows: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
-        kept = staying(items)
-        keys = np.asarray(of_items(reading.numbers(rows, scores_of(items, rows.height)), kept), dtype=np.float64)
-        return placed(items, kept, np.argsort(-keys, kind="stable"))  # NaN goes last
+    def items(rows: pl.DataFrame, items: Items, folder: Path) -> Items:
+        staying = items.staying
+        keys = items.values(reading.numbers(rows, items.in_rows()))[staying]
+        return items.ordered(staying[np.argsort(-keys, kind="stable")])  # NaN goes last
 
     def misfits(schema: RowSchema, label: Label) -> Iterator[Wrong]:
         return reading.misfits(schema, kind="numbers")
@@ -68,12 +69,11 @@ def diversify(
     if bool(fields) == bool(numbers):
         wrong.append(("needs either by or vector", 'diversify(0.7, by="topic")'))
 
-    def items(rows: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
-        kept = staying(items)
-        scores = probabilities(kept, name)
-        own = rows[kept["item"].to_list()]
-        likeness = _cosines(own.select(numbers)) if numbers else _shares(own.select(fields))
-        return placed(items, kept, _marginal(scores, likeness, balance))
+    def items(rows: pl.DataFrame, items: Items, folder: Path) -> Items:
+        staying = items.staying
+        scores, own = probabilities(items, name), items.item[staying]
+        likeness = _cosines(rows, numbers, own) if numbers else _shares(rows, fields, own)
+        return items.ordered(staying[_marginal(scores, likeness, balance)])
 
     def misfits(schema: RowSchema, label: Label) -> Iterator[Wrong]:
         yield from named(schema, *fields)
@@ -93,16 +93,16 @@ def top(count: int, *, name: str = "top") -> Step:
     wrong = () if is_count else ((f"keeps {count!r} items, which is no whole number above 0", "top(10)"),)
     reason = f"not among the first {count}"
 
-    def items(rows: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
-        place = pl.col("removed").is_null().cum_sum()
-        is_beyond = pl.col("removed").is_null() & (place > count)
-        return items.with_columns(removed=pl.when(is_beyond).then(pl.lit(reason)).otherwise("removed"))
+    def items(rows: pl.DataFrame, items: Items, folder: Path) -> Items:
+        reasons = np.full(len(items.item), None, dtype=object)
+        reasons[items.staying[count:]] = reason
+        return items.without(reasons)
 
     settings = {"step": "top", "count": count}
     return Step(name=name, settings=settings, line=place_of_caller(1), wrong=wrong, items=items)
 
 
-def _marginal(scores: Numbers, likeness: Likeness, balance: float) -> list[int]:
+def _marginal(scores: Numbers, likeness: Likeness, balance: float) -> Places:
     """The places of items by maximal marginal relevance; of equals the one that lay first."""
     order: list[int] = []
     nearest = np.zeros(len(scores))
@@ -114,13 +114,12 @@ def _marginal(scores: Numbers, likeness: Likeness, balance: float) -> list[int]:
         nearest = np.maximum(nearest, near) if order else near
         is_left[best] = False
         order.append(best)
-    return order
+    return np.asarray(order, dtype=np.int64)
 
 
-def _shares(values: pl.DataFrame) -> Likeness:
-    """The share of columns in which an item equals another; null equals nothing."""
-    codes = [column.rank("dense").fill_null(0).to_numpy() for column in values.iter_columns()]
-    table: NDArray[np.int64] = np.column_stack([np.asarray(code, dtype=np.int64) for code in codes])
+def _shares(rows: pl.DataFrame, fields: Sequence[str], own: Places) -> Likeness:
+    """The share of fields in which an item equals another; null equals nothing."""
+    table = np.column_stack([_codes(rows[field])[own] for field in fields])
 
     def likeness(place: int) -> Numbers:
         return np.asarray(((table == table[place]) & (table[place] > 0)).mean(axis=1))
@@ -128,9 +127,16 @@ def _shares(values: pl.DataFrame) -> Likeness:
     return likeness
 
 
-def _cosines(values: pl.DataFrame) -> Likeness:
+def _codes(values: pl.Series) -> Places:
+    """Equal values as equal numbers from 1 on; null is 0."""
+    known: dict[object, int] = {None: 0}
+    return np.asarray([known.setdefault(value, len(known)) for value in values.to_list()], dtype=np.int64)
+
+
+def _cosines(rows: pl.DataFrame, fields: Sequence[str], own: Places) -> Likeness:
     """The cosine of the angle between the vectors of two items."""
-    table = values.cast(pl.Float64).fill_null(0.0).to_numpy()
+    columns = [np.asarray(rows[field].cast(pl.Float64).to_numpy())[own] for field in fields]
+    table = np.nan_to_num(np.column_stack(columns), nan=0.0)
     largest = np.abs(table).max(axis=1, keepdims=True)  # so that no square is too large or too small
     scaled = table / np.where(largest > 0, largest, 1.0)
     lengths = np.linalg.norm(scaled, axis=1, keepdims=True)

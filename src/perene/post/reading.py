@@ -44,14 +44,14 @@ class Reading:
             raise ServingError(what, mend="return one value for each row")
         return values
 
-    def flags(self, rows: pl.DataFrame, p: NDArray[np.float64]) -> pl.Series:
+    def flags(self, rows: pl.DataFrame, p: NDArray[np.float64]) -> list[bool]:
         """The values as true and false; what is not known is false."""
         values = self(rows, p)
         if values.dtype != pl.Boolean:
             raise ServingError(
                 f"{self.shown()} gives {values.dtype}, not true or false", mend="compare it: pl.col(…) > …"
             )
-        return values.fill_null(False)
+        return [flag is True for flag in values.to_list()]
 
     def numbers(self, rows: pl.DataFrame, p: NDArray[np.float64]) -> NDArray[np.float64]:
         """The values as numbers, true as 1; what is not known is NaN."""

@@ -9,16 +9,16 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from perene.definition.items import Items, Numbers
 from perene.definition.label import Label
 from perene.definition.places import place_of_caller
 from perene.definition.row import RowSchema
 from perene.definition.steps import Removal, Step, Wrong, named
-from perene.post.items import Numbers, scores_of
 from perene.post.listed import listed
 from perene.post.numbers import not_finite
 from perene.post.reading import Read, Reading
 
-Hits = Callable[[pl.DataFrame, Numbers, Path], pl.Series]  # of rows, outputs and project folder: what is taken out
+Hits = Callable[[pl.DataFrame, Numbers, Path], Sequence[bool]]  # of rows, outputs and project folder: what is taken out
 
 
 def block(
@@ -51,13 +51,13 @@ def block(
     wrong = [*_wrong_lists(field, ids, file, reading), *_wrong_reason(reason)]
     fixed = frozenset(() if wrong or ids is None else ids)
 
-    def hits(rows: pl.DataFrame, p: Numbers, folder: Path) -> pl.Series:
+    def hits(rows: pl.DataFrame, p: Numbers, folder: Path) -> Sequence[bool]:
         if reading is not None:
             return reading.flags(rows, p)
         assert field is not None
         values = rows[field]
         known = fixed if file is None else listed(folder / file, are_numbers=values.dtype.is_integer())
-        return pl.Series([value in known for value in values.to_list()], dtype=pl.Boolean)
+        return [value in known for value in values.to_list()]
 
     def misfits(schema: RowSchema, label: Label) -> Iterator[Wrong]:
         if reading is not None:
@@ -104,14 +104,14 @@ def filter(
     if unknown not in ("keep", "remove"):
         wrong.append((f"has unknown={unknown!r}", 'unknown="keep", or "remove"'))
 
-    def hits(rows: pl.DataFrame, p: Numbers, folder: Path) -> pl.Series:
+    def hits(rows: pl.DataFrame, p: Numbers, folder: Path) -> Sequence[bool]:
         scores = reading.numbers(rows, p)
         is_hit = np.isnan(scores) if unknown == "remove" else np.zeros(len(scores), dtype=bool)
         if above is not None:
             is_hit |= scores > above
         if below is not None:
             is_hit |= scores < below
-        return pl.Series(is_hit)
+        return list(is_hit.tolist())
 
     def misfits(schema: RowSchema, label: Label) -> Iterator[Wrong]:
         return reading.misfits(schema, kind="numbers")
@@ -129,14 +129,16 @@ def filter(
 def _removing(hits: Hits, *, reason: str, instead: object, **parts: Any) -> Step:  # noqa: ANN401 - parts of a Step
     """The step that takes out what is hit."""
 
-    def reasons(rows: pl.DataFrame, p: Numbers, folder: Path) -> pl.Series:
-        return pl.select(removed=pl.when(hits(rows, p, folder)).then(pl.lit(reason))).to_series()
+    def single(rows: pl.DataFrame, p: Numbers, folder: Path) -> pl.Series:
+        return pl.Series([reason if hit else None for hit in hits(rows, p, folder)], dtype=pl.String)
 
-    def items(rows: pl.DataFrame, items: pl.DataFrame, folder: Path) -> pl.DataFrame:
-        found = reasons(rows, scores_of(items, rows.height), folder)[items["item"].to_list()]
-        return items.with_columns(removed=pl.coalesce("removed", found))
+    def items(rows: pl.DataFrame, items: Items, folder: Path) -> Items:
+        hit = items.values(np.asarray(hits(rows, items.in_rows(), folder), dtype=bool))
+        reasons = np.full(len(hit), None, dtype=object)
+        reasons[hit] = reason
+        return items.without(reasons)
 
-    return Step(items=items, removal=Removal(reasons=reasons, instead=instead), **parts)
+    return Step(items=items, removal=Removal(reasons=single, instead=instead), **parts)
 
 
 def _wrong_lists(field: object, ids: object, file: object, when: Reading | None) -> Iterator[Wrong]:
