@@ -26,6 +26,7 @@ from perene.pipelines.predictor import Predictor
 from perene.records.roles import SHADOW, shadow_id
 from perene.server.answered import said_of
 from perene.server.tally import Served, Tally, numbers_of
+from perene.storage.envelope import keys
 from perene.storage.journal import Journal
 
 log = logging.getLogger("perene.server")
@@ -34,6 +35,7 @@ WAITING_ROWS = 10_000  # more that wait are dropped
 PAIRS_PER_S = 200  # rows; a comparison of means needs no more
 _ROUND_S = 0.05  # between two rounds, so that what came meanwhile is computed at once
 _ROUND_ROWS = 512
+_REMEMBERED = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,7 @@ class Aside:
         self._waiting: deque[Asked] = deque()
         self._rows = 0
         self._pairs_left, self._paired_at = 0.0, time.monotonic()
+        self._paired: set[object] = set()
         self._changed = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -155,11 +158,21 @@ class Aside:
         self._tally.answered(_of_shadow(first), requests=len(part), rows=len(lines), seconds=seconds)
 
     def _compare(self, part: Sequence[Asked]) -> None:
-        output = part[0].predictor.predict(pl.concat([asked.rows for asked in part]), groups=part[0].groups)
-        other = numbers_of(output)
-        mine = [asked.numbers for asked in part if asked.numbers is not None]
+        """Each thing and event counts once: a caller that asks the same again and again would be all there is."""
+        first = part[0]
+        rows = pl.concat([asked.rows for asked in part])
+        mine = np.concatenate([asked.numbers for asked in part if asked.numbers is not None])
+        names = zip(keys(rows, first.model.key), rows[first.model.at].cast(pl.Int64), strict=True)
+        new = []
+        for row, name in enumerate(names):
+            if (first.served, name) not in self._paired:
+                self._paired.add((first.served, name))
+                new.append(row)
+        if len(self._paired) > _REMEMBERED:
+            self._paired.clear()
+        other = numbers_of(first.predictor.predict(rows[new])) if new else None
         if other is not None:
-            self._tally.paired(part[0].served, np.concatenate(mine), other)
+            self._tally.paired(first.served, mine[new], other)
 
 
 def _are_alike(one: Asked, other: Asked) -> bool:

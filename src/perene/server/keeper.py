@@ -13,6 +13,7 @@ from perene.app import App
 from perene.errors import PereneError
 from perene.pipelines.drain import Drained, drain, drain_orphans
 from perene.server.losses import Losses
+from perene.server.tally import Tally
 from perene.storage.journal import Journal
 
 log = logging.getLogger("perene.server")
@@ -39,6 +40,7 @@ class Keeper:
         app: App,
         journal: Journal,
         losses: Losses,
+        tally: Tally,
         *,
         address: str,
         serves: Callable[[], Mapping[str, int]],
@@ -48,6 +50,7 @@ class Keeper:
         self._app = app
         self._journal = journal
         self._losses = losses
+        self._tally = tally
         self._address = address
         self._serves = serves
         self._logs = app.logs
@@ -68,6 +71,7 @@ class Keeper:
         self._thread.join(60)
         self._rotate_and_drain(self._app.machine())
         self._tell_losses()
+        self._tell_counts()
         try:
             self._app.servers.forget(self._journal.writer)
         except PereneError as error:
@@ -85,6 +89,7 @@ class Keeper:
         self._tell_losses()
         if now - self._beat_at >= _BEAT_EVERY:
             self._beat()
+            self._tell_counts()
 
     def _is_due(self, now: datetime) -> bool:
         """Whether the journal is full or old enough, a reader asks for a drain, or an earlier drain failed."""
@@ -163,6 +168,11 @@ class Keeper:
             why = "the journal could not be written"
             if not self._alert(model, "predictions-lost", what, why=why, mend=mend):
                 self._losses.put_back(model, count)
+
+    def _tell_counts(self) -> None:
+        untold = self._tally.take_untold()
+        if untold and not self._do(lambda: self._app.servings.add(untold)):
+            self._tally.put_back(untold)
 
     def _alert(self, model: str | None, rule: str, what: str, *, why: str, mend: str, page: bool = True) -> bool:
         severity = "page" if page else "notice"

@@ -49,7 +49,9 @@ class Service:
         )
         self.models = {name: Answering(model, desk) for name, model in app.project.models.items()}
         self.roster = Roster(app, self.models)
-        self.keeper = Keeper(app, self.journal, self.losses, address=address, serves=lambda: self.roster.serves)
+        self.keeper = Keeper(
+            app, self.journal, self.losses, self.tally, address=address, serves=lambda: self.roster.serves
+        )
         self.stopping = False
 
     @property
