@@ -20,6 +20,7 @@ import polars as pl
 from perene.clock import MachineClock, machine_clock
 from perene.definition.arrivals import Frame, arrived
 from perene.definition.changes import unfit_changes
+from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.definition.project import Project, load_project
 from perene.definition.spelling import did_you_mean
@@ -49,7 +50,7 @@ from perene.pipelines.offline import (
 )
 from perene.pipelines.predictor import Predictor, load_predictor
 from perene.pipelines.rehearsing import Stage, rows_to_replay
-from perene.pipelines.serving import serve_bulk
+from perene.pipelines.serving import ranking_of, serve_bulk
 from perene.pipelines.tracing import find_group, find_prediction, find_truth, traced
 from perene.pipelines.training import Workshop
 from perene.pipelines.truths import check_truths
@@ -71,6 +72,7 @@ from perene.repositories.predictions import Predictions
 from perene.repositories.releases import Releases
 from perene.repositories.runs import Runs
 from perene.repositories.servers import Servers
+from perene.repositories.servings import Servings
 from perene.repositories.sources import Sources
 from perene.repositories.time import ProjectTime
 from perene.repositories.truths import Truths
@@ -157,6 +159,7 @@ class App:
         self.alerts = Alerts(self.database)
         self.audits = Audits(self.database)
         self.servers = Servers(self.database, machine)
+        self.servings = Servings(self.database)
         self.sources = Sources(self.database)
         self.predictions = Predictions(self.lake, self.database)
         self.generations = Generations(self.database, machine)
@@ -271,7 +274,8 @@ class App:
         """Predict rows with the live version; ``log`` keeps them in the prediction log.
 
         Returns one line per row: ``prediction_id``, the key fields and the time field, ``prediction``,
-        ``model_version``.
+        ``model_version``. Of a ranking the lines of each group lie together, best first, and have ``score``, ``rank`` and
+        ``removed`` (why it has no rank) for ``prediction``.
         Raises DataError with what is wrong with which rows; then none is predicted.
         """
         model = self.model(name)
@@ -283,7 +287,9 @@ class App:
             self.predictor(name), checked.good, model=model, predicted_at=self.time.now(),
             recorded_at=self.machine(), log=self.predictions if log else None,
         )  # fmt: skip
-        named = checked.good.select(*dict.fromkeys((*model.key, model.at)))
+        named = checked.good.select(*dict.fromkeys((*model.label.group, *model.key, model.at)))
+        if model.label.task is Task.RANKING:
+            return ranking_of(lines, named)
         return pl.concat(
             [lines.select("prediction_id"), named, lines.select(prediction="final", model_version="model_version")],
             how="horizontal",

@@ -34,6 +34,9 @@ def made_by(step: Step) -> str:
             return f"{learnt}, in {size(_count(result, 'peak_memory'))} of memory"
         case "validate":
             return f"{result.get('decision')}: {result.get('reason')}"
+        case "store":
+            stored = counted(_count(result, "rows"), "prediction")
+            return f"generation {_count(result, 'generation')}: {stored} by {version(_count(result, 'version'))}"
         case _:
             return str(result.get("outcome", ""))
 

@@ -18,7 +18,7 @@ from perene.monitoring.scoring import metrics_of
 from perene.monitoring.watch import FRESHNESS_RULES
 from perene.records.model import RegisteredModel
 from perene.records.release import ReleaseState
-from perene.records.run import Run, RunState
+from perene.records.run import OFFLINE, Run, RunState
 from perene.records.server import ServerProcess
 from perene.records.status import FreshnessState, HealthState, ModelStatus, Standing
 from perene.records.verdict import Verdict
@@ -167,7 +167,7 @@ def _facts(model: Model, remembered: Remembered, *, lately: datetime) -> _Facts:
         since=next((period.since for period in reversed(periods) if period.until is None), None),
         lately=lately,
         waiting=len(remembered.releases.list(model.name, state=ReleaseState.WAITING)),
-        runs=remembered.runs.list(model.name, limit=_RUNS),
+        runs=remembered.runs.list(model.name, limit=_RUNS, without=OFFLINE),
         alerts=[a.what for a in firing if a.severity == "page" and a.rule not in _SAID_ELSEWHERE],
         servers=remembered.servers.alive(ALIVE),
     )

@@ -16,7 +16,7 @@ from perene.monitoring.remembered import Remembered
 from perene.records.alert import Alert
 from perene.records.model import ModelVersion, RegisteredModel
 from perene.records.release import ReleaseState
-from perene.records.run import Run, RunState
+from perene.records.run import OFFLINE, Run, RunState
 from perene.records.status import Freshness, FreshnessState
 
 STALE, AGEING = "model-stale", "model-ageing"
@@ -111,7 +111,7 @@ def _cause(model: Model, remembered: Remembered) -> tuple[str, str]:
         release = waiting[0]
         said = f"release {release.id} (v{release.version}) waits for review since {_minute(release.created_at)}"
         return said, f"perene release show {release.id}; perene release approve {release.id} --why TEXT"
-    runs = remembered.runs.list(model.name, limit=_RUNS)
+    runs = remembered.runs.list(model.name, limit=_RUNS, without=OFFLINE)
     ended = [run for run in runs if run.state in _ENDED]
     if not ended:
         told = "a run is on its way" if runs else "no run has been made"
@@ -137,7 +137,7 @@ def _ended(model: Model, runs: list[Run], remembered: Remembered) -> tuple[str, 
             why = f"{which} was inconclusive: the test rows cannot tell whether the candidate is worse"
             mend = f"{_of_proposed(model, remembered)}; a longer test_on, or a wider margin of the gate, decides sooner"
             return why, mend
-        case "worse" | "refused" as outcome:
+        case "worse" | "unfit" | "refused" as outcome:
             return f"{which} released nothing: {outcome}", f"perene run show {last.id}"
         case _ if model.every is None:
             return "the model is retrained only when someone asks", f"perene train {model.name}"

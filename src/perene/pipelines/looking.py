@@ -107,7 +107,7 @@ def look_up(
             recorded_at=instant(recorded_at),
             request={k: v for k, v in zip(generation.fields, each.values, strict=True) if k in logged},
             raw=each.raw,
-            steps=list(outputs[n][:-1]),
+            steps=[_as_number(output) for output in outputs[n][:-1]],
             final=cast(AnswerValue, final[n]),
             features=each.features,
             mode=STORED,
@@ -117,6 +117,15 @@ def look_up(
         for n, each in enumerate(stored)
     ]
     return LookedUp(generation=generation, request_id=request_id, lines=lines)
+
+
+def table_of(model: Model, lines: pl.DataFrame, *, outdated: bool) -> pl.DataFrame:
+    """Lines of the log as a table of answers: ids, key and time, prediction, version, and when that was computed."""
+    named = lines["request"].struct.unnest().select(*dict.fromkeys((*model.key, model.at)))
+    said = lines.select(
+        prediction="final", model_version="model_version", computed_at="computed_at", outdated=pl.lit(outdated)
+    )
+    return pl.concat([lines.select("prediction_id"), named, said], how="horizontal")
 
 
 def _again(
@@ -152,6 +161,13 @@ def _rows(model: Model, stored: Sequence[StoredRow], generation: Generation) -> 
         else:
             columns[field.name] = pl.Series([field.default], dtype=field.dtype).new_from_index(0, len(stored))
     return pl.DataFrame(columns)
+
+
+def _as_number(output: object) -> object:
+    """What a step gave, as the log holds it: true is 1, a text is null."""
+    if isinstance(output, str):
+        return None
+    return float(output) if isinstance(output, bool | int) else output
 
 
 def _array(outputs: Sequence[Any]) -> Array:

@@ -18,6 +18,7 @@ import msgspec
 import polars as pl
 
 from perene.definition.arrivals import Frame
+from perene.definition.hooks import Hook
 from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.errors import DataError, NotAllowed, PereneError, ServingError
@@ -81,7 +82,7 @@ class _Load:
 
     def checked(self, frames: Frame | Iterable[Frame]) -> Iterator[tuple[pl.DataFrame, int]]:
         """The good rows of each batch, and how many were set aside."""
-        for batch in batches_of(frames):
+        for batch in self._come(frames):
             found = self.model.schema.check(batch)
             if found.bad and self.asked.origin != POPULATION:
                 refuse_bad(self.model, found)
@@ -90,12 +91,18 @@ class _Load:
                 self.shelf.sources.set_aside(quarantined(self.model.name, found.bad, run=run, origin=POPULATION, at=at))
             yield found.good, batch.height - found.good.height
 
-    def answered(
-        self, batches: Iterable[tuple[pl.DataFrame, int]]
-    ) -> Iterator[tuple[pl.DataFrame, Output | None, int]]:
+    def _come(self, frames: Frame | Iterable[Frame]) -> Iterator[pl.DataFrame]:
+        try:
+            yield from batches_of(frames)
+        except PereneError:
+            raise
+        except Exception as error:  # frames that the user's code makes one after another
+            raise _population_failed(self.model, error) from error
+
+    def answered(self, batches: Iterable[tuple[pl.DataFrame, int]]) -> Iterator[_Part]:
         """Each batch with what the version says of it."""
         for rows, aside in batches:
-            yield rows, self.predictor.predict(rows) if rows.height else None, aside
+            yield rows, self._predict(rows) if rows.height else None, aside
 
     def _predict(self, rows: pl.DataFrame) -> Output:
         try:
@@ -173,6 +180,30 @@ def store_predictions(
     return done
 
 
+def population_of(model: Model, at: datetime) -> Frame | Iterable[Frame]:
+    """Whom to predict at a project time.
+
+    Raises NotAllowed: the model does not say; DataError: its code failed ("population-failed").
+    """
+    hook = require_population(model)
+    try:
+        return hook(at=at)
+    except PereneError:
+        raise
+    except Exception as error:
+        raise _population_failed(model, error) from error
+
+
+def require_population(model: Model) -> Hook:
+    """What says whom to predict. Raises NotAllowed where the model has none."""
+    hook = model.population_hook
+    if hook is None:
+        what, why = f"nobody says whom {model.name} shall predict", "it has no population"
+        mend = f"decorate a function with .population, or name a file: perene predict {model.name} FILE --store"
+        raise NotAllowed(what, why=why, mend=mend)
+    return hook
+
+
 def sweep(model: str, shelf: Shelf) -> None:
     """Take away generations that nobody reads any more, and what dead loads left."""
     store = shelf.store
@@ -225,6 +256,14 @@ def _begun(model: Model, predictor: Predictor, asked: Asked) -> Generation:
         computed_at=asked.computed_at, ended_at=None, rows=0, keys=0, aside=0,
         fields=tuple(logged_fields(model)), steps=tuple(applied(predictor.model)), error=None,
     )  # fmt: skip
+
+
+def _population_failed(model: Model, error: Exception) -> DataError:
+    line = "" if model.population_hook is None else f" at {model.population_hook.line}"
+    what, why = f"the population of {model.name} could not be read", f"{type(error).__name__}: {error}"
+    return DataError(
+        what, why=why, mend=f"mend what gives the rows{line}; what is stored stays", code="population-failed"
+    )
 
 
 def _told(error: BaseException) -> dict[str, object]:

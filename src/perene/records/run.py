@@ -18,6 +18,9 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
 
 
+OFFLINE = "offline"  # the trigger of runs that compute and store predictions
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One step of a run; ``result`` is what later steps and people read, ``error`` its code, what, why, seen and
@@ -35,7 +38,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One turn of a model's cycle. ``(model, trigger, due_at)`` is unique, so two schedulers make one run.
+    """One turn of a model's cycle, or (OFFLINE) one load of its stored predictions. ``(model, trigger, due_at)`` is unique, so two schedulers make one run.
 
     ``due_at`` and ``created_at`` are project time; ``heartbeat_at`` and the steps' times are machine time.
     ``attempt`` counts the workers that took it, ``deaths`` those that fell silent in it.
@@ -44,7 +47,7 @@ class Run:
 
     id: int
     model: str
-    trigger: str  # "schedule", "manual" …
+    trigger: str  # "schedule", "manual", OFFLINE …
     due_at: datetime
     created_at: datetime
     actor: str

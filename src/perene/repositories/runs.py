@@ -167,11 +167,20 @@ class Runs:
         with self._database.read() as connection:
             return set(connection.scalars(query))
 
-    def list(self, model: str | None = None, *, state: RunState | None = None, limit: int | None = None) -> list[Run]:
-        """The runs with their steps, newest first."""
+    def list(
+        self,
+        model: str | None = None,
+        *,
+        state: RunState | None = None,
+        limit: int | None = None,
+        without: str | None = None,
+    ) -> list[Run]:
+        """The runs with their steps, newest first; those of the trigger ``without`` are left out."""
         where = [] if model is None else [_run.c.model == model]
         if state is not None:
             where.append(_run.c.state == state.value)
+        if without is not None:
+            where.append(_run.c.trigger != without)
         with self._database.read() as connection:
             return _read(connection, *where, limit=limit)
 

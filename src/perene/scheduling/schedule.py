@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from perene.records.run import Run
+from perene.records.run import OFFLINE, Run
 from perene.repositories.runs import Runs
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,5 +43,26 @@ def create_due(runs: Runs, every: Mapping[str, timedelta], *, now: datetime, act
     made = (
         runs.create_next(model, trigger=TRIGGER, due_at=at, created_at=now, actor=actor)
         for model, at in due(free, runs.last_due(TRIGGER), now=now).items()
+    )
+    return [run for run in made if run is not None]
+
+
+def create_offline(
+    runs: Runs,
+    every: Mapping[str, timedelta],
+    live_since: Mapping[str, datetime],
+    *,
+    now: datetime,
+    actor: str = "scheduler",
+) -> list[Run]:
+    """Create the loads of stored predictions that are due, and give them: by the model's own period, and once after
+    each release. A model of which nothing is live has none; one whose load waits or works gets no second one.
+    """
+    last = runs.last_due(OFFLINE)
+    newest = {name: max(due_at(every[name], now), since) for name, since in live_since.items() if name in every}
+    made = (
+        runs.create_next(model, trigger=OFFLINE, due_at=at, created_at=now, actor=actor)
+        for model, at in newest.items()
+        if model not in last or last[model] < at
     )
     return [run for run in made if run is not None]

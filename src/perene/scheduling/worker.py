@@ -55,6 +55,7 @@ Step = Callable[[RunContext], Mapping[str, object]]
 class Worker:
     """Takes runs and works them. ``owner`` is this worker's own name; ``on_end`` hears of each, and of its error.
 
+    ``others`` are the steps of runs that are no turn of the cycle, by trigger.
     ``pause`` waits that many seconds, before what the database did not take is told again.
     """
 
@@ -64,12 +65,14 @@ class Worker:
         steps: Mapping[str, Step],
         *,
         owner: str,
+        others: Mapping[str, Mapping[str, Step]] | None = None,
         lease: timedelta = LEASE,
         on_end: Callable[[Run, PereneError | None], None] | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._runs = runs
         self._steps = dict(steps)
+        self._others = dict(others or {})
         self._owner = owner
         self._lease = lease
         self._on_end = on_end
@@ -95,7 +98,7 @@ class Worker:
         results = {step.name: step.result or {} for step in run.steps if step.state is RunState.SUCCEEDED}
         context = RunContext(run=run, results=results, now=run.created_at, fence=self._runs.fence(run))
         with self._beating(run, context.lost):
-            for name, step in self._steps.items():
+            for name, step in self._others.get(run.trigger, self._steps).items():
                 if name in results:
                     continue
                 self._tell(run, lambda name=name: self._runs.begin_step(run, name))  # type: ignore[misc]
