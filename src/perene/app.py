@@ -19,14 +19,16 @@ import polars as pl
 
 from perene.clock import MachineClock, machine_clock
 from perene.definition.arrivals import Frame, arrived
+from perene.definition.canary import CanaryStep, read_canary
 from perene.definition.changes import unfit_changes
 from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.definition.project import Project, load_project
 from perene.definition.spelling import did_you_mean
 from perene.engines.local import LocalEngine
-from perene.errors import DeclarationError, NotFound, PereneError, StorageError
+from perene.errors import DeclarationError, NotAllowed, NotFound, PereneError, StorageError
 from perene.monitoring.freshness import freshness_of
+from perene.monitoring.rollouts import watch_rollouts
 from perene.monitoring.status import statuses
 from perene.monitoring.watch import watch_clock, watch_freshness
 from perene.pipelines.budgets import measured
@@ -59,7 +61,7 @@ from perene.records.generation import Generation
 from perene.records.identity import new_id
 from perene.records.model import ModelVersion, RegisteredModel
 from perene.records.rehearsal import ServingCheck
-from perene.records.release import Release, ReleaseState
+from perene.records.release import Course, Release, ReleaseState
 from perene.records.run import OFFLINE, Run, RunState
 from perene.records.status import Freshness, ModelStatus
 from perene.repositories.alerts import Alerts
@@ -202,10 +204,11 @@ class App:
         self.time.run(0.0 if stands else self.settings.speed, actor=actor, why=why)
 
     def schedule(self) -> list[Run]:
-        """Create the runs that are due now, and look after freshness and the clock."""
+        """Create the runs that are due now, and look after rollouts, freshness and the clock."""
         now = self.time.now()
         every = {name: model.every for name, model in self.project.models.items() if model.every is not None}
         made = create_due(self.runs, every, now=now) + self._create_offline(now)
+        watch_rollouts(self.project.models.values(), self, now=now)
         watch_freshness(self.project.models.values(), self, now=now)
         if self.time.anchor() is None:
             watch_clock(self, now=now, machine_now=self.machine())
@@ -274,7 +277,7 @@ class App:
         """Predict rows with the live version; ``log`` keeps them in the prediction log.
 
         Returns one line per row: ``prediction_id``, the key fields and the time field, ``prediction``,
-        ``model_version``. Of a ranking the lines of each group lie together, best first, and have ``score``, ``rank`` and
+        ``model_version``. Of a ranking the lines of each group lie together, best first, with ``score``, ``rank`` and
         ``removed`` (why it has no rank) for ``prediction``.
         Raises DataError with what is wrong with which rows; then none is predicted.
         """
@@ -386,11 +389,29 @@ class App:
 
     # ── what people decide ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def approve(self, release: int, *, actor: str, why: str) -> Release:
-        """Approve a release: it goes live."""
+    def approve(self, release: int, *, actor: str, why: str, canary: str | None = None) -> Release:
+        """Approve a release: it goes live, by the steps that its model declares, or by these.
+
+        Args:
+            release: Its number. One that is on its way by steps goes live at once.
+            actor: Who approves.
+            why: The reason, for the ledger.
+            canary: ``"10%"`` to begin there, ``"10% 1h, 50% 1h"`` for other steps, ``"none"`` for no steps.
+
+        Raises NotAllowed or Conflict as the ledger does, NotAllowed for steps that cannot be read.
+        """
         asked = self.releases.get(release)
+        model = self.model(asked.model)
+        course = Course(steps=_steps(model, canary), watch=model.watch)
         self._try(self.models.version(asked.model, asked.version))
-        return self.releases.approve(release, actor=actor, why=why, at=self.time.now())
+        return self.releases.approve(release, actor=actor, why=why, at=self.time.now(), course=course)
+
+    def shadow(self, name: str, version: int | None, *, actor: str, why: str = "") -> RegisteredModel:
+        """Ask a version beside the champion from now on, without answering by it; None asks none any more."""
+        self.model(name)
+        if version is not None:
+            self._try(self.models.version(name, version))
+        return self.models.set_shadow(name, version, actor=actor, why=why, at=self.time.now())
 
     def reject(self, release: int, *, actor: str, why: str) -> Release:
         """Refuse a release: what is live stays."""
@@ -420,14 +441,17 @@ class App:
 
     # ── how it is ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def status(self, name: str | None = None) -> list[ModelStatus]:
-        """How fresh and how good each model is (or one of them), the worst first."""
+    def status(self, name: str | None = None, *, measured: bool = True) -> list[ModelStatus]:
+        """How fresh and how good each model is (or one of them), the worst first.
+
+        ``measured``: whether to read the logs too, for the live score, bias and coverage.
+        """
         wanted = self.project.models.values() if name is None else [self.model(name)]
         now = self.time.now()
         last = self.runs.last_due()
         due = {model.name: next_due(model.every, last.get(model.name), now=now) for model in wanted}
         pace = 1.0 if self.time.anchor() is None else self.settings.speed
-        return statuses(wanted, self, now=now, next_due=due, pace=pace)
+        return statuses(wanted, self, now=now, next_due=due, pace=pace, measured=measured)
 
     def close(self) -> None:
         """End what it started and close what it opened."""
@@ -518,6 +542,16 @@ def _model_of(project: Project, name: str) -> Model:
             mend="perene model list",
         )
     return project.models[name]
+
+
+def _steps(model: Model, canary: str | None) -> tuple[CanaryStep, ...]:
+    """The steps that were asked for; else those that the model declares."""
+    if canary is None:
+        return model.canary
+    try:
+        return () if canary == "none" else read_canary(canary, declared=model.canary)
+    except ValueError as error:
+        raise NotAllowed("these are no steps of a canary", why=str(error), mend='"10%", or "none" for no steps') from error
 
 
 def _never_run(project: Project, database: Database) -> NotFound:

@@ -167,6 +167,14 @@ class Runs:
         with self._database.read() as connection:
             return set(connection.scalars(query))
 
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many runs of each model ended so: by their outcome, else by their state."""
+        ended = sa.func.coalesce(_run.c.outcome, _run.c.state).label("ended")
+        query = sa.select(_run.c.model, ended, sa.func.count()).where(_run.c.state.not_in(_OPEN))
+        with self._database.read() as connection:
+            rows = connection.execute(query.group_by(_run.c.model, ended)).all()
+        return {(model, outcome): count for model, outcome, count in rows}
+
     def list(
         self,
         model: str | None = None,

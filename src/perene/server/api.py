@@ -17,6 +17,7 @@ from perene.pipelines.truths import parse_truths
 from perene.records.identity import plain
 from perene.records.plain import plain_data
 from perene.server.hot import unknown_model
+from perene.server.metrics import Metrics
 from perene.server.openapi import openapi
 from perene.server.problems import RequestError, Tell, problem
 from perene.server.protocols import inference, scoring
@@ -35,6 +36,7 @@ def build_api(service: Service) -> Starlette:
         Route("/healthz", api.health),
         Route("/readyz", api.ready),
         Route("/openapi.json", api.openapi),
+        Route("/metrics", api.metrics),
         *inference.routes(service),
         *scoring.routes(service),
     ]
@@ -45,6 +47,7 @@ def build_api(service: Service) -> Starlette:
 class _Api:
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._metrics = Metrics(service)
 
     async def ground_truth(self, request: Request) -> Response:
         """Take ground truth in: durable before it is acknowledged."""
@@ -52,7 +55,13 @@ class _Api:
         check_json(request.headers.raw)
         limits = self._service.limits
         rows = read_rows(await read_body(request.headers.raw, request.receive, limits), limits)
-        accepted = await asyncio.to_thread(self._write_truths, model, rows)
+        meter = self._service.models[model.name].meter
+        try:
+            accepted = await asyncio.to_thread(self._write_truths, model, rows)
+        except PereneError:
+            meter.labels(len(rows), "refused")
+            raise
+        meter.labels(accepted, "accepted")
         return _json({"accepted": accepted}, status=202)
 
     def _write_truths(self, model: Model, rows: list[object]) -> int:
@@ -84,6 +93,11 @@ class _Api:
     async def openapi(self, request: Request) -> Response:
         """What this server can be asked, as OpenAPI says it."""
         return _json(openapi(self._service.app.project.models, max_rows=self._service.limits.max_rows))
+
+    async def metrics(self, request: Request) -> Response:
+        """Counters and gauges for Prometheus."""
+        page, kind = await self._metrics.page(request.headers.get("accept", ""))
+        return Response(page, headers={"content-type": kind})
 
     async def health(self, request: Request) -> Response:
         """The process lives."""

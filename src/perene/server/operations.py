@@ -157,6 +157,10 @@ OPERATIONS: tuple[Operation, ...] = (
         answers={200: "Document"},
     ),
     Operation(
+        name="metrics", method="GET", path="/metrics", tag=HEALTH, summary="Counters and gauges for Prometheus.",
+        answers={200: "Text"}, media=TEXT,
+    ),
+    Operation(
         name="inferenceServer", method="GET", path="/v2", tag=INFERENCE, summary="Which server this is.",
         answers={200: "InferenceServer"},
     ),

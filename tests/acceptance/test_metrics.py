@@ -1,0 +1,123 @@
+"""GET /metrics, as Prometheus' own parser reads it."""
+
+from __future__ import annotations
+
+import http.client
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as plain
+
+MODEL = "parcel-hours"
+
+
+def page(port: int, accept: str = "") -> tuple[str, str]:
+    """The page and its content type."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/metrics", headers={"accept": accept} if accept else {})
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    assert response.status == 200, text
+    return text, response.headers["content-type"]
+
+
+def samples(port: int) -> dict[str, dict[tuple[str, ...], float]]:
+    """Every sample by name and the values of its labels, in the order of their names."""
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    for family in plain(page(port)[0]):
+        for sample in family.samples:
+            labels = tuple(value for _, value in sorted(sample.labels.items()))
+            found.setdefault(sample.name, {})[labels] = sample.value
+    return found
+
+
+def test_answers_and_refusals_are_counted_by_row(tiny, server_of, a_row) -> None:
+    """Each protocol's rows count once, by how they ended; a request's time counts once."""
+    with server_of(tiny) as server:
+        client = server.client()
+        before = samples(server.port)["perene_predictions_total"]
+        client.predict([a_row(1), a_row(2), a_row(3)])
+        client.predict([a_row(1, grams=-1.0), a_row(2)])
+        client.ask("POST", "/invocations", {"dataframe_records": [a_row(4)]})
+        client.post_truth([{"number": 1, "sent_at": "2026-05-01T12:00:00Z", "hours": 2.0}])
+        client.post_truth([{"number": 1}])
+
+        found = samples(server.port)
+        client.close()
+
+    assert before == {
+        (mode, MODEL, outcome): 0.0 for mode in ("online", "stored") for outcome in ("answered", "refused", "failed")
+    }
+    counted = found["perene_predictions_total"]
+    assert counted["online", MODEL, "answered"] == 4
+    assert counted["online", MODEL, "refused"] == 2
+    assert counted["online", MODEL, "failed"] == 0
+    assert found["perene_prediction_duration_seconds_count"][MODEL, "request"] == 2
+    assert found["perene_prediction_duration_seconds_count"][MODEL, "log"] == 2
+    assert found["perene_prediction_duration_seconds_sum"][MODEL, "request"] > 0
+    assert found["perene_predictions_lost_total"] == {(MODEL,): 0.0}
+    assert found["perene_labels_total"] == {(MODEL, "accepted"): 1.0, (MODEL, "refused"): 1.0}
+
+
+def test_freshness_runs_and_alerts_are_told_as_moments_and_counts(server) -> None:
+    """What the project's status says, in base units; versions are a label of _info only."""
+    found = samples(server.port)
+
+    assert found["perene_project_up"] == {(): 1.0}
+    assert found["perene_model_info"] == {(MODEL, "1"): 1.0}
+    live_since = found["perene_model_live_since_timestamp_seconds"][(MODEL,)]
+    assert 0 < found["perene_model_trained_through_timestamp_seconds"][(MODEL,)] < live_since
+    assert found["perene_model_stale_after_seconds"][(MODEL,)] > 0
+    assert found["perene_runs_total"][MODEL, "released"] == 1
+    assert found["perene_runs_total"][MODEL, "failed"] == 0
+    assert found["perene_run_last_success_timestamp_seconds"][(MODEL,)] > 0
+    assert set(found["perene_run_duration_seconds"]) == {
+        (MODEL, step) for step in ("collect", "dataset", "train", "validate", "release")
+    }
+    assert found["perene_alerts_firing"] == {(MODEL, "notice"): 0.0, (MODEL, "page"): 0.0}
+    assert found["perene_reviews_waiting"] == {(MODEL,): 0.0}
+    named = {name for name, values in found.items() if any("1" in key for key in values)}
+    assert named <= {"perene_model_info"}
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind", "parse"),
+    [
+        ("", "text/plain", plain),
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5",
+            "application/openmetrics-text",
+            openmetrics,
+        ),
+    ],
+)
+def test_the_page_is_in_the_form_that_was_asked_for(server, accept, kind, parse) -> None:
+    """Both of Prometheus' text formats are whole: its own parser reads them, and every name is perene's."""
+    text, content_type = page(server.port, accept)
+
+    families = list(parse(text))
+    assert content_type.startswith(kind)
+    assert len(families) > 15
+    assert all(family.name.startswith("perene_") for family in families)
+    assert all(family.documentation for family in families)
+
+
+def test_the_database_being_away_leaves_its_gauges_out(tiny, server_of, a_row, wait_for) -> None:
+    """Counters are told all the same, and perene_project_up says why the rest is missing."""
+    database = tiny / ".perene" / "perene.db"
+    with server_of(tiny) as server:
+        client = server.client()
+        for name in (database.name, f"{database.name}-wal", f"{database.name}-shm"):
+            path = database.with_name(name)
+            if path.exists():
+                path.rename(path.with_name(f"away-{name}"))
+        database.mkdir()
+        client.predict([a_row(1)])
+
+        found = samples(server.port)
+        client.close()
+
+    assert found["perene_project_up"] == {(): 0.0}
+    assert found["perene_predictions_total"]["online", MODEL, "answered"] == 1
+    assert "perene_alerts_firing" not in found
