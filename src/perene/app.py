@@ -315,12 +315,16 @@ class App:
         return store_predictions(come, predictor=self.predictor(name), model=model, shelf=self.shelf, asked=asked)
 
     def ask_offline(self, name: str, *, actor: str) -> Run:
-        """Queue a run that predicts the model's population and stores the answers; a worker does it."""
+        """Queue a run that predicts the model's population and stores the answers; a worker does it.
+
+        One that waits already is given, and no second one made.
+        """
         model = self.model(name)
         refuse_unstorable(model)
         require_population(model)
         self._live(name)
-        return self._queue(name, actor=actor, trigger=OFFLINE)
+        waiting = [run for run in self.runs.list(name, state=RunState.QUEUED) if run.trigger == OFFLINE]
+        return waiting[-1] if waiting else self._queue(name, actor=actor, trigger=OFFLINE)
 
     def lookup(self, name: str, keys: Sequence[object], *, log: bool = False) -> pl.DataFrame:
         """Stored predictions by key; ``log`` keeps them in the prediction log, as answers that were given.
@@ -551,7 +555,8 @@ def _steps(model: Model, canary: str | None) -> tuple[CanaryStep, ...]:
     try:
         return () if canary == "none" else read_canary(canary, declared=model.canary)
     except ValueError as error:
-        raise NotAllowed("these are no steps of a canary", why=str(error), mend='"10%", or "none" for no steps') from error
+        mend = 'give "10%", or "none" for no steps'
+        raise NotAllowed("these are no steps of a canary", why=str(error), mend=mend) from error
 
 
 def _never_run(project: Project, database: Database) -> NotFound:

@@ -142,13 +142,9 @@ def _fits(came: pl.DataType, wanted: pl.DataType) -> bool:
 
 
 def _expected(model: Model) -> str:
-    match model.label.task:
-        case Task.MULTICLASS:
-            return f"one of {', '.join(model.label.classes)}"
-        case Task.BINARY:
-            return "true, false or null"
-        case Task.REGRESSION | Task.RANKING:
-            return "a finite number or null"
+    if model.label.task is Task.MULTICLASS:
+        return f"one of {', '.join(model.label.classes)}"
+    return "true, false or null" if model.label.dtype == pl.Boolean else "a finite number or null"
 
 
 def _known_at(model: Model, rows: pl.DataFrame, *, labelled: pl.Series, now: datetime) -> tuple[pl.Series, list[Why]]:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from perene.definition.groups import Groups, groups_of
+from perene.definition.groups import Groups, groups_of, numbered
 from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.errors import ServingError
@@ -149,6 +149,14 @@ def serve_bulk(
     if log is not None:
         log.append(model, envelope, source or f"request:{request_id}")
     return envelope
+
+
+def ranking_of(lines: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:
+    """What a ranking's lines of the log tell, with the columns that name them: groups as they came, best first."""
+    told = lines.select(score="final", rank="rank", removed="removed", model_version="model_version")
+    order = pl.DataFrame({"group": numbered(lines["group"].rank("dense").to_numpy()), "rank": lines["rank"]})
+    placed = order.with_row_index().sort("group", "rank", "index", nulls_last=True)["index"]
+    return pl.concat([lines.select("prediction_id"), named, told], how="horizontal")[placed]
 
 
 def steps_of_rows(predictor: Predictor, output: Output) -> list[list[object]]:

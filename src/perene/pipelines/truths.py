@@ -137,7 +137,7 @@ def check_truths(
 def truth_fields(model: Model, *, by_id: bool, now: datetime) -> tuple[Field, ...]:
     """What a row of ground truth has: its subject, the label, and when that was known, which is not after now."""
     label = model.label
-    kind = {Task.BINARY: "bool", Task.MULTICLASS: "str"}.get(label.task, "float")
+    kind = "str" if label.task is Task.MULTICLASS else "bool" if label.dtype == pl.Boolean else "float"
     usual = Field(
         name=label.name, kind=kind, dtype=label.dtype, nullable=True, required=True, default=None,
         choices=label.classes or None, rules=(), logged=True, pii=False,
