@@ -213,3 +213,98 @@ def test_close_answers_what_has_just_arrived(batcher: Batcher, doubler: Doubler)
         return await asyncio.wait_for(asked, 10)
 
     assert asyncio.run(scenario()) == 2
+
+
+def test_a_batch_with_a_bad_request_is_halved(batcher: Batcher, doubler: Doubler) -> None:
+    """What is good is not computed one by one for what is bad: halves that are good are answered as they are."""
+
+    async def scenario() -> list[int | BaseException]:
+        first = await busy(batcher, doubler)
+        rest = [batcher.submit(-1 if i == 21 else i, 1) for i in range(1, 65)]
+        doubler.gate.set()
+        return await asyncio.gather(first, *rest, return_exceptions=True)
+
+    answers = asyncio.run(scenario())
+
+    assert [a for a in answers if not isinstance(a, ValueError)] == [2 * i for i in range(65) if i != 21]
+    assert len(doubler.batches) == 2 + 2 * 6  # log2(64) halvings, and what came before
+
+
+def test_a_request_whose_time_is_over_is_refused_and_not_computed(batcher: Batcher, doubler: Doubler) -> None:
+    """It is told so while the batch before it still computes; the others are answered."""
+
+    async def scenario() -> tuple[ServingError, list[int]]:
+        first = await busy(batcher, doubler)
+        late, patient = batcher.submit(1, 1, timeout_s=0.01), batcher.submit(2, 1, timeout_s=60)
+        with pytest.raises(ServingError) as refused:
+            await asyncio.wait_for(late, 10)
+        doubler.gate.set()
+        return refused.value, await asyncio.gather(first, patient)
+
+    refused, answers = asyncio.run(scenario())
+
+    assert refused.code == "deadline"
+    assert answers == [0, 4]
+    assert doubler.batches == [[0], [2]]
+
+
+def test_a_light_request_whose_time_is_over_is_not_computed(batcher: Batcher, doubler: Doubler) -> None:
+    """Where the event loop was busy for longer than a request may take, the request is refused."""
+
+    async def scenario() -> list[int | BaseException]:
+        asked = [batcher.submit(n, 1, is_light=True, timeout_s=timeout_s) for n, timeout_s in ((1, -1.0), (2, 60.0))]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    late, answered = asyncio.run(scenario())
+
+    assert isinstance(late, ServingError)
+    assert (late.code, answered) == ("deadline", 4)
+    assert doubler.batches == [[2]]
+
+
+def test_a_request_that_is_being_computed_when_its_time_is_over(batcher: Batcher, doubler: Doubler) -> None:
+    """Its caller is told so at once; its batch is finished, and the next one comes."""
+
+    async def scenario() -> tuple[str, int]:
+        doubler.gate.clear()
+        late = batcher.submit(1, 1, timeout_s=0.05)
+        with pytest.raises(ServingError) as refused:
+            await asyncio.wait_for(late, 10)
+        doubler.gate.set()
+        return refused.value.code, await batcher.submit(2, 1)
+
+    assert asyncio.run(scenario()) == ("deadline", 4)
+    assert doubler.batches == [[1], [2]]
+
+
+def test_what_nobody_waits_for_leaves_the_queue(batcher: Batcher, doubler: Doubler) -> None:
+    """A cancelled request, and one whose time is over, make room at once, and are not computed."""
+
+    async def scenario() -> list[int]:
+        first = await busy(batcher, doubler)
+        gone = batcher.submit(1, BATCH_ROWS * 2, on_wait=lambda answer: answer.cancel())
+        late = batcher.submit(2, BATCH_ROWS, timeout_s=0.01)
+        await asyncio.wait([gone, late])
+        assert isinstance(late.exception(), ServingError)
+        await asyncio.sleep(0)
+        large = [batcher.submit(n, BATCH_ROWS) for n in (3, 4, 5)]
+        doubler.gate.set()
+        return await asyncio.gather(first, *large)
+
+    assert asyncio.run(scenario()) == [0, 6, 8, 10]
+    assert doubler.batches == [[0], [3], [4], [5]]
+
+
+def test_a_queue_of_cancelled_requests_ends_no_thread(batcher: Batcher, doubler: Doubler) -> None:
+    """Where nothing of a queue is wanted any more, the next request is answered all the same."""
+
+    async def scenario() -> int:
+        first = await busy(batcher, doubler)
+        for answer in [batcher.submit(n, 1) for n in (1, 2)]:
+            answer.cancel()
+        doubler.gate.set()
+        await first
+        return await asyncio.wait_for(batcher.submit(3, 1), 10)
+
+    assert asyncio.run(scenario()) == 6
+    assert [1, 2] not in doubler.batches
