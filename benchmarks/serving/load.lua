@@ -1,12 +1,17 @@
--- Every request has a row of its own: one line of the file per request. At the end, the figures as one line of JSON.
--- wrk -t1 … -s load.lua URL -- FILE PATH
+-- Every request has rows of its own: one line of the file per request. At the end, the figures as one line of JSON.
+-- wrk -t1 … -s load.lua URL -- FILE PAUSE
+-- PAUSE: milliseconds that a connection waits on average before it asks again; 0 for as fast as it can.
 
 local requests, sent = {}, 0
 
 function init(arguments)
-  local headers = { ["Content-Type"] = "application/json" }
+  local headers, pause = { ["Content-Type"] = "application/json" }, tonumber(arguments[2])
   for body in io.lines(arguments[1]) do
     requests[#requests + 1] = wrk.format("POST", nil, headers, body)
+  end
+  if pause > 0 then
+    math.randomseed(1)
+    function delay() return math.floor(math.random() * 2 * pause + 0.5) end
   end
 end
 
@@ -18,8 +23,8 @@ end
 function done(summary, latency, _)
   local errors = summary.errors
   print(string.format(
-    '{"requests": %d, "seconds": %f, "p50_ms": %f, "p99_ms": %f, "failed": %d}',
+    '{"requests": %d, "seconds": %f, "p50_ms": %f, "p99_ms": %f, "max_ms": %f, "failed": %d}',
     summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
-    errors.connect + errors.read + errors.write + errors.status + errors.timeout
+    latency.max / 1e3, errors.connect + errors.read + errors.write + errors.status + errors.timeout
   ))
 end
