@@ -117,6 +117,7 @@ def test_metadata_say_what_to_send(triton) -> None:
     assert {"name": "number", "datatype": "INT64", "shape": [-1]} in model["inputs"]
     assert {"name": "sent_at", "datatype": "BYTES", "shape": [-1]} in model["inputs"]
     assert model["outputs"][0] == {"name": "prediction", "datatype": "FP64", "shape": [-1]}
+    assert [output["name"] for output in model["outputs"]] == ["prediction", "prediction_id", "model_version"]
     assert triton.get_model_metadata(MODEL, model_version="1") == model
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import hypothesis
@@ -63,7 +64,7 @@ def test_every_route_stands_in_the_document(tiny) -> None:
     service = Service(app, address="")
     service.start()
     routes = {
-        (method, route.path)  # type: ignore[attr-defined]
+        (method, re.sub(r":\w+}", "}", route.path))  # type: ignore[attr-defined]
         for route in build_api(service).routes
         for method in route.methods - {"HEAD"}  # type: ignore[attr-defined]
     }

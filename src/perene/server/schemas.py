@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from perene.definition.columns import Field
+from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.pipelines.truths import truth_fields
 from perene.server.protocols import tensors
@@ -106,18 +107,41 @@ def answer_value(model: Model) -> Schema:
 
 def answer_schema(model: Model) -> Schema:
     """What a request for predictions is answered with."""
-    prediction = record(
-        {
-            "prediction_id": _ID,
-            "prediction": answer_value(model),
-            "model_version": COUNT,
-            "repeated": {"type": "boolean"},
-        },
-        optional=["model_version", "repeated"],
-    )
-    return record(
-        {"model": TEXT, "model_version": COUNT, "request_id": TEXT, "predictions": array(prediction, minItems=1)}
-    )
+    seldom: dict[str, Schema] = {"model_version": COUNT, "repeated": {"type": "boolean"}}
+    answer = {"model": TEXT, "model_version": COUNT, "request_id": TEXT}
+    if model.label.task is Task.RANKING:
+        placed = {"prediction_id": _ID, "item": COUNT, "score": answer_value(model), "rank": COUNT}
+        removed = {"prediction_id": _ID, "item": COUNT, "reason": TEXT}
+        for name, parts in (("predictions", placed), ("removed", removed)):
+            answer[name] = array(record(parts | seldom, optional=seldom))
+        return record(answer)
+    prediction = record({"prediction_id": _ID, "prediction": answer_value(model), **seldom}, optional=seldom)
+    return record(answer | {"predictions": array(prediction, minItems=1)})
+
+
+def stored_answer_schema(model: Model) -> Schema:
+    """What a request for stored predictions is answered with."""
+    answer = answer_schema(model)
+    prediction = answer["properties"]["predictions"]["items"]
+    prediction["properties"] |= {
+        "mode": {"enum": ["stored", "online"]}, "computed_at": INSTANT, "outdated": {"type": "boolean"}
+    }  # fmt: skip
+    prediction["required"] += ["mode", "computed_at", "outdated"]
+    return answer
+
+
+def lookup_schema(model: Model) -> Schema:
+    """A request for stored predictions: by key, as an object, a list of values, or the value of the only field; or by
+    row.
+    """
+    fields = {name: field_schema(model.schema[name]) for name in model.key}
+    forms = [
+        record(fields | {tensors.PREDICTION_ID: nullable(_ID)}, optional=[tensors.PREDICTION_ID]),
+        {"type": "array", "prefixItems": list(fields.values()), "minItems": len(fields), "maxItems": len(fields)},
+        *(fields.values() if len(fields) == 1 else ()),
+    ]
+    rows = record({"rows": array(reference(f"{model.name}.Row"), minItems=1)})
+    return {"oneOf": [record({"keys": array({"anyOf": forms}, minItems=1)}), rows]}
 
 
 def truth_schema(model: Model) -> Schema:
@@ -147,7 +171,7 @@ def infer_request(model: Model) -> Schema:
         for name, kind in [(f.name, f.kind) for f in model.schema.fields] + [(tensors.PREDICTION_ID, "str")]
     ]
     wanted = record(
-        {"name": {"enum": list(tensors.OUTPUTS)}, "parameters": reference("Parameters")},
+        {"name": {"enum": list(tensors.outputs_of(model))}, "parameters": reference("Parameters")},
         optional=["parameters"],
         more=True,
     )
@@ -167,7 +191,9 @@ def scoring_request(model: Model) -> Schema:
 
 def scoring_answer(model: Model) -> Schema:
     """What MLflow's scoring is answered with."""
-    return record({"predictions": array(answer_value(model)), "prediction_ids": array(_ID), "model_version": COUNT})
+    value = answer_value(model)
+    value = nullable(value) if model.label.task is Task.RANKING else value  # of what was removed
+    return record({"predictions": array(value), "prediction_ids": array(_ID), "model_version": COUNT})
 
 
 _TENSOR = record({"name": TEXT, "datatype": TEXT, "shape": array({"type": "integer"})}, more=True)
@@ -211,6 +237,22 @@ SHARED: dict[str, Schema] = {
         more=True,
     )
     | {"description": "The way of one prediction: request, features, raw output, post steps, answer, truth."},
+    "Load": record(
+        {
+            "generation": COUNT,
+            "state": {"enum": ["loading", "ready", "failed", "removed"]},
+            "model_version": COUNT,
+            "origin": TEXT,
+            "computed_at": INSTANT,
+            "rows": COUNT,
+            "keys": COUNT,
+            "aside": COUNT,
+        }
+    ),
+    "LoadRun": record(
+        {"run": COUNT, "state": TEXT, "error": nullable({"type": "object"}), "load": nullable(reference("Load"))}
+    ),
+    "Loads": record({"current": nullable(COUNT), "outdated": {"type": "boolean"}, "loads": array(reference("Load"))}),
     "Accepted": record({"accepted": COUNT}),
     "Health": record({"status": {"const": "ok"}}),
     "Readiness": record(
@@ -248,6 +290,8 @@ SHARED: dict[str, Schema] = {
 OF_MODEL = {
     "Row": row_schema,
     "Answer": answer_schema,
+    "StoredAnswer": stored_answer_schema,
+    "Lookup": lookup_schema,
     "Truth": truth_schema,
     "InferenceRequest": infer_request,
     "ScoringRequest": scoring_request,

@@ -6,7 +6,6 @@ every prediction (``Answering.submit``), so that batches, ids, limits and the lo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
 
@@ -72,10 +71,12 @@ class _Inference:
         """The tensors of a model: a field of its Row each."""
         answering = self._asked(request)
         model = answering.model
-        datatype, shape = tensors.answer_tensor(model.answer_dtype, len(model.label.classes))
-        prediction: dict[str, object] = {"name": "prediction", "datatype": datatype, "shape": shape}
-        if len(shape) > 1:
-            prediction["parameters"] = {"classes": model.label.classes}
+        outputs: list[dict[str, object]] = [
+            {"name": name, "datatype": datatype, "shape": shape}
+            for name, (datatype, shape) in tensors.outputs_of(model).items()
+        ]
+        if model.label.classes and len(tensors.outputs_of(model)[tensors.PREDICTION][1]) > 1:
+            outputs[0]["parameters"] = {"classes": model.label.classes}
         return _json(
             {
                 "name": model.name,
@@ -85,7 +86,7 @@ class _Inference:
                     {"name": field.name, "datatype": tensors.datatype_of(field), "shape": [-1]}
                     for field in model.schema.fields
                 ],
-                "outputs": [prediction, {"name": tensors.PREDICTION_ID, "datatype": "BYTES", "shape": [-1]}],
+                "outputs": outputs,
             }
         )
 
@@ -102,7 +103,9 @@ class _Inference:
         limits = self._service.limits
         body = await read_body(request.headers.raw, request.receive, limits)
         asked, binary = _decoded(body, request.headers.get(_LENGTH))
-        answer = tensors.Answer(asked, partial(_check_answer, answering.model, request.path_params.get("version")))
+        answer = tensors.Answer(
+            answering.model, asked, partial(_check_answer, answering.model, request.path_params.get("version"))
+        )
         rows = tensors.rows_of(asked, binary, answering.model.schema.fields)
         check_count(rows, limits)
         timeout_s = limits.timeout_s(request.headers.raw)
@@ -129,10 +132,10 @@ def _check_version(model: str, wanted: str, answers: str | None) -> None:
         raise NotFound(f"{model} has no version {wanted!r} here", why=why, mend="leave the version out of the path")
 
 
-def _check_answer(model: Model, wanted: str | None, content: Mapping[str, object]) -> None:
-    """Refuse to answer a path that names a version with what another said, exchanged meanwhile or of an earlier day."""
+def _check_answer(model: Model, wanted: str | None, answered: int) -> None:
+    """Refuse to answer a path that names a version with what another said: a canary, or one of an earlier day."""
     if wanted is not None:
-        _check_version(model.name, wanted, str(content["model_version"]))
+        _check_version(model.name, wanted, str(answered))
 
 
 def _check_kind(request: Request) -> None:

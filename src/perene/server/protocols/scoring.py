@@ -24,6 +24,7 @@ from perene.server.answering import Answering, no_live_version
 from perene.server.asking import ask
 from perene.server.hot import unknown_model
 from perene.server.problems import RequestError
+from perene.server.ranked import by_row
 from perene.server.requests import check_count, read_body
 from perene.server.service import Service
 
@@ -206,7 +207,7 @@ def _value(field: Field | None, cell: str) -> object:
 
 
 def _answer(content: Mapping[str, object]) -> bytes:
-    predictions = cast(list[Mapping[str, object]], content["predictions"])
+    predictions = by_row(content) if "removed" in content else cast(list[dict[str, object]], content["predictions"])
     return msgspec.json.encode(
         {
             "predictions": [prediction["prediction"] for prediction in predictions],

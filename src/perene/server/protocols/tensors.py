@@ -17,11 +17,14 @@ import numpy as np
 import polars as pl
 
 from perene.definition.columns import Field
+from perene.definition.label import Task
+from perene.definition.model import Model
 from perene.errors import BadField, BadRows, ServingError
 from perene.server.problems import RequestError
+from perene.server.ranked import by_row
 
 PREDICTION_ID = "prediction_id"
-OUTPUTS = ("prediction", PREDICTION_ID)
+PREDICTION, VERSION, RANK, REMOVED = "prediction", "model_version", "rank", "removed"
 _INTEGERS = {
     f"{sign}INT{8 * size}": f"<{kind}{size}" for sign, kind in (("", "i"), ("U", "u")) for size in (1, 2, 4, 8)
 }
@@ -78,9 +81,18 @@ def taken(kind: str) -> tuple[str, ...]:
     return _TAKEN[kind]
 
 
-def answer_tensor(answer: pl.DataType, classes: int) -> tuple[str, list[int]]:
-    """Datatype and shape of the answers of a model."""
-    return _NAMED_ANSWER[type(answer)], [-1, classes] if answer == pl.List(pl.Float64) else [-1]
+def outputs_of(model: Model) -> dict[str, tuple[str, list[int]]]:
+    """Name, datatype and shape of what a model answers. Of a ranking a row that was removed has no score and rank 0."""
+    answer, rows = model.answer_dtype, [-1]
+    shape = [-1, len(model.label.classes)] if answer == pl.List(pl.Float64) else rows
+    outputs = {
+        PREDICTION: (_NAMED_ANSWER[type(answer)], shape),
+        PREDICTION_ID: ("BYTES", rows),
+        VERSION: ("INT64", rows),
+    }
+    if model.label.task is Task.RANKING:
+        outputs |= {RANK: ("INT64", rows), REMOVED: ("BYTES", rows)}
+    return outputs
 
 
 def rows_of(request: InferRequest, binary: bytes, fields: Sequence[Field]) -> list[object]:
@@ -207,25 +219,28 @@ class Answer:
     ``header_length`` is then that of its JSON where bytes follow it, else None.
     """
 
-    def __init__(self, request: InferRequest, check: Callable[[Mapping[str, object]], None]) -> None:
+    def __init__(self, model: Model, request: InferRequest, check: Callable[[int], None]) -> None:
         self.header_length: int | None = None
         self._id = request.id
         self._check = check
         by_default = request.parameters.get("binary_data_output") is True
         names = {tensor.name: tensor.parameters.get("binary_data", by_default) is True for tensor in request.outputs}
-        unknown = names.keys() - set(OUTPUTS)
+        known = outputs_of(model)
+        unknown = names.keys() - known.keys()
         if unknown:
-            why = f"outputs are {' and '.join(OUTPUTS)}"
+            why = f"outputs are {', '.join(known)}"
             raise RequestError(f"there is no output {min(unknown)!r}", why=why, mend="ask for one of them, or for none")
-        self._binary = names or dict.fromkeys(OUTPUTS, by_default)
+        self._binary = names or dict.fromkeys(known, by_default)
 
     def __call__(self, content: Mapping[str, object]) -> bytes:
-        """The answer's bytes. ``check`` is asked first, and may refuse to answer so."""
-        self._check(content)
-        predictions = cast(list[Mapping[str, object]], content["predictions"])
+        """The answer's bytes. ``check`` is asked about each version that answered, and may refuse it."""
+        rows = by_row(content) if "removed" in content else cast(list[dict[str, Any]], content["predictions"])
+        rows = [{VERSION: content[VERSION]} | row for row in rows]
+        for version in {row[VERSION]: None for row in rows}:
+            self._check(cast(int, version))
         outputs, tail = [], []
         for name, is_binary in self._binary.items():
-            described, values = _described(name, [prediction[name] for prediction in predictions])
+            described, values = _described(name, [row[name] for row in rows])
             if is_binary:
                 tail.append(_packed(described["datatype"], values))
                 described["parameters"] = {"binary_data_size": len(tail[-1])}
@@ -245,7 +260,9 @@ class Answer:
 
 def _described(name: str, values: list[Any]) -> tuple[dict[str, Any], list[Any]]:
     """An output's name, datatype and shape, and its values in one list."""
-    kinds = {type(value) for value in values}
+    if name == REMOVED:
+        values = [value or "" for value in values]
+    kinds = {type(value) for value in values if value is not None} or {float}
     shape = [len(values)]
     if kinds == {list}:
         shape.append(len(values[0]))
