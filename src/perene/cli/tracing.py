@@ -16,6 +16,7 @@ def trace_fields(model: Model, trace: Mapping[str, Any]) -> list[tuple[str, obje
     unit = model.label.unit
     features = trace["features"]
     role = "" if trace["role"] == "champion" else f", as {trace['role']}"
+    made = "" if trace["computed_at"] is None else f", computed {instant(trace['computed_at'])}"
     way: list[tuple[str, str]] = [
         ("request", pairs(trace["request"])),
         ("features", "not known: the request has fields that are not logged" if features is None else pairs(features)),
@@ -30,7 +31,7 @@ def trace_fields(model: Model, trace: Mapping[str, Any]) -> list[tuple[str, obje
         ("prediction", trace["prediction_id"]),
         ("model", f"{trace['model']} {version(trace['model_version'])}, {learnt}"),
         ("about", f"{key_words(trace['key'])} at {instant(trace['event_at'])}"),
-        ("predicted", f"{instant(trace['predicted_at'])}, {trace['mode']}{role}"),
+        ("predicted", f"{instant(trace['predicted_at'])}, {trace['mode']}{made}{role}"),
         *((f"{place} {name}", said) for place, (name, said) in enumerate(way, start=1)),
     ]
 
@@ -54,8 +55,9 @@ def _answer(trace: Mapping[str, Any], unit: str | None) -> str:
     if trace["group"] is None:
         return value if trace["removed"] is None else f"{value}, removed: {trace['removed']}"
     items = trace["group"]["items"]
-    place = f"removed: {trace['removed']}" if trace["rank"] is None else f"#{trace['rank']}"
-    return f"{place} of {len(items)}, score {value}"
+    if trace["rank"] is None:
+        return f"removed: {trace['removed']}"
+    return f"#{trace['rank']} of {len(items)}, score {value}"
 
 
 def _group(trace: Mapping[str, Any]) -> str:
