@@ -114,7 +114,7 @@ class Meter:
         if self._folder is None or self._file is None:
             return
         with contextlib.suppress(OSError), _locked(self._folder):
-            self._file.close()
+            fcntl.flock(self._file, fcntl.LOCK_UN)  # the mapped memory keeps the file open
             _sweep(self._folder)
 
     def _begin(self, folder: Path) -> tuple[BinaryIO, int]:

@@ -68,7 +68,7 @@ class _Scoring:
         rows = read(await read_body(request.headers.raw, request.receive, limits), answering.model.schema.fields)
         check_count(rows, limits)
         timeout_s = limits.timeout_s(request.headers.raw)
-        body = await ask(answering, rows, request.receive, timeout_s=timeout_s, render=_answer)
+        body = await ask(answering, rows, request.receive, timeout_s=timeout_s, render=answer)
         return Response(body, media_type=_JSON)
 
     async def ping(self, request: Request) -> Response:
@@ -206,7 +206,8 @@ def _value(field: Field | None, cell: str) -> object:
         return cell
 
 
-def _answer(content: Mapping[str, object]) -> bytes:
+def answer(content: Mapping[str, object]) -> bytes:
+    """An answer as this protocol writes it; a client that knows only ``predictions`` takes that."""
     predictions = by_row(content) if "removed" in content else cast(list[dict[str, object]], content["predictions"])
     return msgspec.json.encode(
         {
