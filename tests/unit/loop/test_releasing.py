@@ -81,6 +81,22 @@ def test_a_worse_candidate_is_rejected_with_an_alert(act) -> None:
     assert b.app.models.get("parcels").champion == 3
 
 
+def test_an_unfit_candidate_is_rejected_with_an_alert(act) -> None:
+    """C9: what is too slow or too big is not served; somebody is told, and the next pass takes the alert back."""
+    b, act_on = act()
+    act_on(verdict(Decision.PASS))
+
+    done = act_on(verdict(Decision.UNFIT))
+    (alert,) = b.app.alerts.list(state="firing")
+    act_on(verdict(Decision.PASS))
+
+    assert (done.outcome, done.release.state) == ("unfit", ReleaseState.REJECTED)
+    assert (alert.rule, alert.why) == ("candidate-unfit", "it is unfit")
+    assert "v2 is too slow or too big" in alert.what
+    assert "perene check parcels --serving --version 2" in alert.mend
+    assert b.app.alerts.list(state="firing") == []
+
+
 def test_an_inconclusive_candidate_stands_and_nobody_is_paged(act) -> None:
     """The champion stays; a person may approve it; the next release supersedes it."""
     b, act_on = act()
