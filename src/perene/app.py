@@ -28,6 +28,7 @@ from perene.definition.spelling import did_you_mean
 from perene.engines.local import LocalEngine
 from perene.errors import DeclarationError, NotAllowed, NotFound, PereneError, StorageError
 from perene.monitoring.freshness import freshness_of
+from perene.monitoring.rivals import rivals_of
 from perene.monitoring.rollouts import watch_rollouts
 from perene.monitoring.status import statuses
 from perene.monitoring.watch import watch_clock, watch_freshness
@@ -63,7 +64,7 @@ from perene.records.model import ModelVersion, RegisteredModel
 from perene.records.rehearsal import ServingCheck
 from perene.records.release import Course, Release, ReleaseState
 from perene.records.run import OFFLINE, Run, RunState
-from perene.records.status import Freshness, ModelStatus
+from perene.records.status import Freshness, ModelStatus, Rival
 from perene.repositories.alerts import Alerts
 from perene.repositories.audits import Audits
 from perene.repositories.datasets import Datasets
@@ -456,6 +457,10 @@ class App:
         due = {model.name: next_due(model.every, last.get(model.name), now=now) for model in wanted}
         pace = 1.0 if self.time.anchor() is None else self.settings.speed
         return statuses(wanted, self, now=now, next_due=due, pace=pace, measured=measured)
+
+    def rivals(self, name: str) -> tuple[Rival, ...]:
+        """The versions of a model that are new to live traffic, and how each compares."""
+        return rivals_of(self.model(name), self.models.get(name), self, now=self.time.now())
 
     def close(self) -> None:
         """End what it started and close what it opened."""

@@ -40,7 +40,7 @@ def test_a_trace_is_the_same_at_every_door(server, client, predicted) -> None:
 
     by_python = plain_data(app.trace(predicted))
 
-    assert by_python == client.ask("GET", f"/v1/models/{MODEL}/predictions/{predicted}")[1]
+    assert by_python == client.ask("GET", f"/v1/predictions/{predicted}")[1]
     assert by_python == told_by_command(server.folder, "prediction", "show", predicted)
     assert (by_python["key"], by_python["truth"]["label"]) == ({"number": 4711}, 0.75)
     app.close()

@@ -65,7 +65,7 @@ def test_its_predictions_are_logged_like_any_others(client, triton, a_row) -> No
     result = triton.infer(MODEL, inputs([a_row(7, grams=123.5)]))
     answered = result.as_numpy("prediction_id")[0].decode()
 
-    status, trace = client.ask("GET", f"/v1/models/{MODEL}/predictions/{answered}")
+    status, trace = client.ask("GET", f"/v1/predictions/{answered}")
 
     assert status == 200
     assert trace["request"]["grams"] == 123.5

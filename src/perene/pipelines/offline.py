@@ -221,10 +221,16 @@ def refuse_unstorable(model: Model) -> None:
         why = "a ranking answers the rows of a group together, and look-ups are of one thing each"
         raise NotAllowed(what, why=why, mend=f"ask POST /v1/models/{model.name}/predict")
     hidden = [item.name for item in model.schema.fields if not item.logged]
-    again = [hook.name for hook in model.posts if hook.recheck]
-    if hidden and again:
-        why = f"{', '.join(again)} is done again at each look-up, but {', '.join(hidden)} is Log(False): it is not kept"
-        raise NotAllowed(what, why=why, mend="log the field, or take the step away")
+    blind = [hook.name for hook in model.posts if hook.recheck and _may_read(hook, hidden)]
+    if blind:
+        why = f"{', '.join(blind)} is done again at each look-up, but {', '.join(hidden)} is Log(False): it is not kept"
+        raise NotAllowed(what, why=why, mend="log the field, or let the step read another: block(FIELD, …)")
+
+
+def _may_read(hook: Hook, fields: Sequence[str]) -> bool:
+    """Whether a post step may read one of these fields: a ready-made one that names its field reads that alone."""
+    named = None if hook.step is None else hook.step.settings.get("field")
+    return named in fields if named is not None else bool(fields)
 
 
 def encoded(

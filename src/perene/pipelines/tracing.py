@@ -29,9 +29,9 @@ def find_prediction(
 
     The journals are read before the lake: what is drained in between is found in the lake.
     """
-    waiting = journals.find(model.name, [prediction_id])
-    if waiting:
-        return {"model": model.name, **envelope_of(model, [answered_row(waiting[prediction_id])]).row(0, named=True)}
+    waiting = journals.find(model.name, prediction_id)
+    if waiting is not None:
+        return {"model": model.name, **envelope_of(model, [answered_row(waiting)]).row(0, named=True)}
     return predictions.get(model, prediction_id)
 
 
@@ -88,6 +88,7 @@ def traced(
         "key": key_of(model.key, line["key"]),
         "event_at": _utc(line["event_at"]),
         "predicted_at": _utc(line["predicted_at"]),
+        "computed_at": None if line["computed_at"] is None else _utc(line["computed_at"]),
         "recorded_at": _utc(line["recorded_at"]),
         "request": line["request"],
         "features": _features(own, line),

@@ -129,6 +129,10 @@ class Answering:
         if not lineup.is_alone:
             batch.ask_others(lines)
 
+    def log(self, lines: Sequence[AnsweredRow]) -> None:
+        """Log answers that were looked up, before they are given. Raises ServingError where they must be and cannot."""
+        self._log([line.entry(self.model.name) for line in lines], answered=not self._desk.refuse_unlogged)
+
     def _log(self, entries: Sequence[Entry], *, answered: bool) -> None:
         """Write to the journal. What cannot be written is refused, or counted as lost when it is answered anyway."""
         if not entries:
@@ -365,10 +369,14 @@ class _Batch:
         if place in finals:
             part, n = finals[place]
             answer = {"prediction_id": self._ids[place], "prediction": part.said.final[n]}
+            if part.said.removed is not None and part.said.removed[n] is not None:
+                answer["removed"] = part.said.removed[n]
             return answer if part.served[1] == version else answer | {"model_version": part.served[1]}
         before = self._before(place)
-        repeated = {"model_version": before.version, "repeated": True}
-        return {"prediction_id": self._ids[place], "prediction": before.prediction, **repeated}
+        answer = {"prediction_id": self._ids[place], "prediction": before.prediction}
+        if before.removed is not None:
+            answer["removed"] = before.removed
+        return answer | {"model_version": before.version, "repeated": True}
 
     def _item(self, place: int, finals: Mapping[int, tuple[_Part, int]], version: int) -> Item:
         """A row of a ranking's answer."""

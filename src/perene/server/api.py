@@ -16,6 +16,7 @@ from perene.errors import NotFound, PereneError, ServingError, StorageError
 from perene.pipelines.truths import parse_truths
 from perene.records.identity import plain
 from perene.records.plain import plain_data
+from perene.server import offline
 from perene.server.hot import unknown_model
 from perene.server.metrics import Metrics
 from perene.server.openapi import openapi
@@ -32,7 +33,8 @@ def build_api(service: Service) -> Starlette:
         Route("/v1/models", api.models),
         Route("/v1/models/{model}", api.model),
         Route("/v1/models/{model}/ground-truth", api.ground_truth, methods=["POST"]),
-        Route("/v1/models/{model}/predictions/{prediction_id}", api.prediction),
+        Route("/v1/predictions/{prediction_id}", api.prediction),
+        *offline.routes(service),
         Route("/healthz", api.health),
         Route("/readyz", api.ready),
         Route("/openapi.json", api.openapi),
@@ -85,9 +87,9 @@ class _Api:
         return _json(self._shown(self._model(request).name))
 
     async def prediction(self, request: Request) -> Response:
-        """One logged prediction: what was asked, what was answered, and its ground truth."""
-        model, prediction_id = self._model(request), request.path_params["prediction_id"]
-        trace = await asyncio.to_thread(self._service.app.trace, prediction_id, model=model.name)
+        """One logged prediction: what was asked, what was answered, and its ground truth; of ?model=, or of any."""
+        model, prediction_id = request.query_params.get("model"), request.path_params["prediction_id"]
+        trace = await asyncio.to_thread(self._service.app.trace, prediction_id, model=model)
         return _json(plain_data(trace))
 
     async def openapi(self, request: Request) -> Response:

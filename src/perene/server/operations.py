@@ -140,9 +140,32 @@ OPERATIONS: tuple[Operation, ...] = (
         answers={200: "Model"},
     ),
     Operation(
-        name="getPrediction", method="GET", path="/v1/models/{model}/predictions/{prediction_id}", tag=NATIVE,
+        name="getPrediction", method="GET", path="/v1/predictions/{prediction_id}", tag=NATIVE,
         summary="A logged prediction with all that is known of it.", answers={200: "Prediction"}, refusals=(503,),
         parameters={"prediction_id": schemas.TEXT},
+    ),
+    Operation(
+        name="getStored", method="GET", path="/v1/models/{model}/predictions/{key}", tag=NATIVE,
+        summary="The stored prediction of a key: its values with commas between, or a JSON array.",
+        answers={200: ".StoredAnswer"}, refusals=(400, 409, 410, 422, 503), parameters={"key": schemas.TEXT},
+    ),
+    Operation(
+        name="lookUp", method="POST", path="/v1/models/{model}/lookup", tag=NATIVE,
+        summary="Stored predictions of many keys, or of rows, which are computed where the model's fallback says so.",
+        body=".Lookup", answers={200: ".StoredAnswer"}, refusals=(*_PREDICTS, 410),
+    ),
+    Operation(
+        name="load", method="POST", path="/v1/models/{model}/offline", tag=NATIVE,
+        summary="Have the model's population predicted and stored.", answers={202: "LoadRun"},
+        refusals=(403, 415, 503),
+    ),
+    Operation(
+        name="listLoads", method="GET", path="/v1/models/{model}/offline", tag=NATIVE,
+        summary="Which stored predictions are read, and the newest loads.", answers={200: "Loads"}, refusals=(503,),
+    ),
+    Operation(
+        name="getLoad", method="GET", path="/v1/models/{model}/offline/{run}", tag=NATIVE,
+        summary="How far a load is.", answers={200: "LoadRun"}, refusals=(503,), parameters={"run": schemas.COUNT},
     ),
     Operation(
         name="health", method="GET", path="/healthz", tag=HEALTH, summary="The process lives.",

@@ -115,6 +115,8 @@ def answer_schema(model: Model) -> Schema:
         for name, parts in (("predictions", placed), ("removed", removed)):
             answer[name] = array(record(parts | seldom, optional=seldom))
         return record(answer)
+    if any(hook.removes for hook in model.posts):
+        seldom |= {"removed": TEXT}  # why another answer stands in place of the prediction
     prediction = record({"prediction_id": _ID, "prediction": answer_value(model), **seldom}, optional=seldom)
     return record(answer | {"predictions": array(prediction, minItems=1)})
 

@@ -16,6 +16,7 @@ from perene.server.losses import Losses
 from perene.server.meter import Meter
 from perene.server.requests import Limits
 from perene.server.roster import Roster
+from perene.server.stored import StoredAnswers
 from perene.server.tally import Tally
 from perene.storage.journal import Journal, journal_folder, read_open
 
@@ -48,6 +49,7 @@ class Service:
             meter=self.meter,
         )
         self.models = {name: Answering(model, desk) for name, model in app.project.models.items()}
+        self.stored = StoredAnswers(app, desk)
         self.roster = Roster(app, self.models)
         self.keeper = Keeper(
             app, self.journal, self.losses, self.tally, address=address, serves=lambda: self.roster.serves
@@ -78,6 +80,7 @@ class Service:
         for answering in self.models.values():
             answering.batcher.close()
         self.aside.stop()
+        self.stored.close()
         self.keeper.stop()
         self.journal.close()
         self.meter.close()

@@ -1,0 +1,147 @@
+"""Stored predictions as a server gives them out: looked up by key, logged like those that it computes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import msgspec
+
+from perene.app import App
+from perene.definition.model import Model
+from perene.errors import Conflict, PereneError
+from perene.pipelines.journaling import AnsweredRow, row_digest
+from perene.pipelines.looking import LookedUp, find_fresh, look_up, nothing_stored
+from perene.records.generation import Generation
+from perene.records.identity import plain
+from perene.server.answering import Answering, Desk
+from perene.server.given import Given, TwiceInBatch
+from perene.storage.generations import GenerationGone, Kept, Reading
+
+_LOOK_EVERY = timedelta(seconds=0.5)  # machine time
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The generation that is read, since when the pointer was looked at; and the one before, for who reads it still."""
+
+    generation: Generation
+    reading: Reading
+    looked_at: datetime
+    before: Reading | None = None
+
+
+class StoredAnswers:
+    """The stored predictions of every model. Any thread may call it.
+
+    A new generation is read half a second after its load at the latest. While the database is away, that which was read
+    last is read on.
+    """
+
+    def __init__(self, app: App, desk: Desk) -> None:
+        self._app = app
+        self._desk = desk
+        self._opened: dict[str, _Opened] = {}
+        self._turn = threading.Lock()
+
+    def answer(
+        self, answering: Answering, keys: Sequence[str], ids: Sequence[str | None] | None = None
+    ) -> dict[str, object]:
+        """The answer to a request for the stored predictions of keys, which is logged by then.
+
+        ``ids`` are the prediction ids that the caller gave. The same id and key again get the logged answer.
+
+        Raises:
+            NotFound: something is not stored; ServingError: it is too old, is no number, or cannot be logged.
+            Conflict: a prediction id belongs to another key, or to a row.
+        """
+        model, now = answering.model, self._desk.time.now()
+        kept, generation = self._find(model, keys, now)
+        found = look_up(model, kept, generation, now=now, recorded_at=self._desk.machine())
+        given = self._given(model, keys, ids)
+        lines = [_named(line, given.get(n)) for n, line in enumerate(found.lines)]
+        answering.log([line for n, line in enumerate(lines) if n not in given or given[n].logged is None])
+        live = answering.predictor
+        is_outdated = live is None or live.version.version != generation.version
+        return _told(model, found, lines, given, is_outdated=is_outdated)
+
+    def close(self) -> None:
+        """Let go of what is read."""
+        with self._turn:
+            for opened in self._opened.values():
+                for reading in (opened.reading, opened.before):
+                    if reading is not None:
+                        reading.close()
+            self._opened.clear()
+
+    def _find(self, model: Model, keys: Sequence[str], now: datetime) -> tuple[list[Kept], Generation]:
+        opened = self._current(model.name)
+        try:
+            return find_fresh(model, keys, opened.generation, opened.reading, now=now), opened.generation
+        except GenerationGone:  # two loads ended since the pointer was looked at
+            opened = self._current(model.name, again=True)
+            return find_fresh(model, keys, opened.generation, opened.reading, now=now), opened.generation
+
+    def _current(self, model: str, *, again: bool = False) -> _Opened:
+        with self._turn:
+            before, now = self._opened.get(model), self._desk.machine()
+            if before is not None and not again and now - before.looked_at < _LOOK_EVERY:
+                return before
+            try:
+                generation = self._app.generations.current(model)
+            except PereneError:
+                if before is None:
+                    raise
+                generation = before.generation
+            if generation is None:
+                raise nothing_stored(model)
+            self._opened[model] = self._moved(model, before, generation, now)
+            return self._opened[model]
+
+    def _moved(self, model: str, before: _Opened | None, generation: Generation, now: datetime) -> _Opened:
+        if before is not None and before.generation.id == generation.id:
+            return replace(before, looked_at=now)
+        reading = self._app.shelf.store.open(model, generation.id)
+        if before is None:
+            return _Opened(generation, reading, now)
+        if before.before is not None:
+            before.before.close()
+        return _Opened(generation, reading, now, before.reading)
+
+    def _given(self, model: Model, keys: Sequence[str], ids: Sequence[str | None] | None) -> dict[int, Given]:
+        wanted = {n: Given(id_, row_digest({"key": keys[n]})) for n, id_ in enumerate(ids or ()) if id_ is not None}
+        try:
+            return self._desk.given.look_up(model, wanted) if wanted else {}
+        except TwiceInBatch:
+            raise Conflict("a prediction id stands twice in this request", mend="give each key its own") from None
+
+
+def _named(line: AnsweredRow, given: Given | None) -> AnsweredRow:
+    """A line with the id that the caller gave it."""
+    if given is None:
+        return line
+    return msgspec.structs.replace(line, prediction_id=given.id, row_digest=given.digest)
+
+
+def _told(
+    model: Model, found: LookedUp, lines: Sequence[AnsweredRow], given: dict[int, Given], *, is_outdated: bool
+) -> dict[str, object]:
+    how = {"mode": "stored", "computed_at": plain(found.generation.computed_at), "outdated": is_outdated}
+    predictions: list[dict[str, object]] = []
+    for n, line in enumerate(lines):
+        before = given[n].logged if n in given else None
+        if before is None:
+            predictions.append({"prediction_id": line.prediction_id, "prediction": line.final, **how})
+        else:
+            repeated = {"model_version": before.version, "repeated": True}
+            predictions.append(
+                {"prediction_id": line.prediction_id, "prediction": before.prediction, **repeated, **how}
+            )
+    return {
+        "model": model.name,
+        "model_version": found.generation.version,
+        "request_id": found.request_id,
+        "predictions": predictions,
+    }
