@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import json
+import socket
+import subprocess
+import sys
+from typing import Any
 
+import psutil
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
@@ -121,3 +127,37 @@ def test_the_database_being_away_leaves_its_gauges_out(tiny, server_of, a_row, w
     assert found["perene_project_up"] == {(): 0.0}
     assert found["perene_predictions_total"]["online", MODEL, "answered"] == 1
     assert "perene_alerts_firing" not in found
+
+
+def predict(port: int, rows: list[dict[str, Any]]) -> int:
+    """Ask for predictions over a connection of its own; the status."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    body = json.dumps({"rows": rows})
+    connection.request("POST", f"/v1/models/{MODEL}/predict", body, {"content-type": "application/json"})
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_every_process_of_a_server_gives_the_sums_of_all(tiny, a_row, wait_for) -> None:
+    """With several workers on one port it does not matter which is asked; one that is killed takes nothing away."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "perene.cli", "serve", "--port", str(port), "--workers", "2"]
+    with (tiny / "serve.log").open("wb") as log, subprocess.Popen(command, cwd=tiny, stderr=log) as process:
+        try:
+            wait_for(lambda: "listening on" in (tiny / "serve.log").read_text(), seconds=60)
+            statuses = [predict(port, [a_row(number)]) for number in range(40)]
+            before = [samples(port)["perene_predictions_total"]["online", MODEL, "answered"] for _ in range(10)]
+            workers = psutil.Process(process.pid).children()
+            workers[0].kill()
+            wait_for(lambda: "answers again" in (tiny / "serve.log").read_text(), seconds=60)
+            after = [samples(port)["perene_predictions_total"]["online", MODEL, "answered"] for _ in range(5)]
+        finally:
+            process.terminate()
+            process.wait(60)
+
+    assert statuses == [200] * 40
+    assert before == [40.0] * 10
+    assert after == [40.0] * 5
+    assert [path.name for path in (tiny / ".perene" / "metrics").iterdir()] == ["lock"]

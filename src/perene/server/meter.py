@@ -114,7 +114,8 @@ class Meter:
         if self._folder is None or self._file is None:
             return
         with contextlib.suppress(OSError), _locked(self._folder):
-            fcntl.flock(self._file, fcntl.LOCK_UN)  # the mapped memory keeps the file open
+            fcntl.flock(self._file, fcntl.LOCK_UN)  # the mapped memory keeps the file open, and with it the lock
+            self._file.close()
             _sweep(self._folder)
 
     def _begin(self, folder: Path) -> tuple[BinaryIO, int]:
