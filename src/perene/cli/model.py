@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from perene.cli.completing import versions
 from perene.cli.door import Door
 from perene.cli.naming import model_and_version
 from perene.cli.options import limit_option, model_argument, version_of_model, version_option, why_option
 from perene.cli.output import Column
+from perene.cli.rivals import rival_fields
 from perene.cli.verbs import Noun, Verb
 from perene.cli.words import counted, instant, size, span, version
 
 if TYPE_CHECKING:
     from perene.app import App
+    from perene.records.audit import AuditLine
     from perene.records.model import ModelVersion, RegisteredModel
 
 
@@ -69,15 +72,17 @@ def show_model(door: Door, model: str, wanted: int | None) -> None:
     app = door.app()
     found = app.models.get(model)
     live = app.models.champion(model) if wanted is None else app.models.version(model, wanted)
+    rivals = app.rivals(model)
     fields: list[tuple[str, object]] = [
         ("model", found.name),
         ("live", version(found.champion)),
         ("hold", f"{found.held_why} ({found.held_by}, {instant(found.held_at)})" if found.held_at else "no"),
+        *rival_fields(rivals),
         *(_of_version(live) if live else []),
         ("versions", ", ".join(version(v.version) for v in app.models.versions(model, limit=10)) or "none yet"),
     ]
     named = f"{found.name}@{live.version}" if live else found.name
-    door.out.record("model", {"model": found, "version": live}, fields, id=named)
+    door.out.record("model", {"model": found, "version": live, "rivals": rivals}, fields, id=named)
     door.out.next(f"perene model history {model}" if live else f"perene train {model}")
 
 
@@ -149,6 +154,34 @@ def resume_model(door: Door, model: str, why: str) -> None:
     door.out.next(f"perene status {model}")
 
 
+@command.command(
+    "shadow",
+    cls=Verb,
+    examples="""
+      perene model shadow late-arrival 4       scores v4 on live traffic
+      perene model show late-arrival           says how it compares
+      perene model shadow late-arrival --off
+    """,
+)
+@model_argument
+@click.argument("wanted", metavar="V", type=int, required=False, shell_complete=versions)
+@click.option("--off", is_flag=True, help="Ask none any more.")
+@click.option("--why", default="", metavar="TEXT", help="The reason; the audit log keeps it.")
+@click.pass_obj
+def shadow_model(door: Door, model: str, wanted: int | None, off: bool, why: str) -> None:
+    """Ask a version what the live one is asked, after each answer; it never answers.
+
+    Its predictions are logged with the role shadow. It delays no answer: what it cannot keep up with is dropped, and
+    counted.
+    """
+    if off == (wanted is not None):
+        raise click.UsageError("name a version, or --off")
+    changed = door.app().shadow(model, wanted, actor=door.actor, why=why)
+    text = f"{model} asks no shadow" if wanted is None else f"{model} asks {version(wanted)} beside what is live"
+    door.out.done("model.shadow", changed, text=text, id=model)
+    door.out.next(f"perene model show {model}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Event:
     """One line of a model's history."""
@@ -167,11 +200,19 @@ def _events(app: App, model: str) -> list[_Event]:
         for e in app.releases.events(model)
     ]
     holds = [
-        _Event(at=line.at, what=line.verb, version=None, actor=line.actor, why=line.why)
+        _Event(at=line.at, what=_deed(line), version=None, actor=line.actor, why=line.why)
         for line in app.audits.list(about=f"model {model}")
-        if line.verb in ("hold", "resume")
+        if line.verb in ("hold", "resume", "shadow")
     ]
     return sorted([*reversed(ledger), *holds], key=lambda event: event.at, reverse=True)
+
+
+def _deed(line: AuditLine) -> str:
+    """What was done, with the version that it was done to."""
+    if line.verb != "shadow":
+        return line.verb
+    shadow = (line.after or {}).get("shadow")
+    return "shadow off" if shadow is None else f"shadow v{shadow}"
 
 
 def _live_since(app: App, model: str) -> datetime | None:

@@ -13,6 +13,7 @@ from perene.cli.door import Door
 from perene.cli.failures import NEGATIVE, PENDING
 from perene.cli.options import limit_option, model_argument, model_if_given, release_argument, why_option
 from perene.cli.output import Column
+from perene.cli.rivals import rival_fields
 from perene.cli.verbs import Noun, Verb
 from perene.cli.verdicts import evaluation_data, unit_of, verdict_fields
 from perene.cli.words import ago, instant, span, state, tone_of, version
@@ -26,7 +27,17 @@ if TYPE_CHECKING:
     from perene.records.status import Freshness
     from perene.records.verdict import Evaluation
 
-_STATES = ("proposed", "waiting", "approved", "rejected", "superseded", "live", "replaced", "rolled back")
+_STATES = (
+    "proposed",
+    "waiting",
+    "approved",
+    "rolling out",
+    "rejected",
+    "superseded",
+    "live",
+    "replaced",
+    "rolled back",
+)
 
 
 @click.group("release", cls=Noun)
@@ -86,6 +97,7 @@ def show_release(context: click.Context, number: int, check: bool) -> None:
     release = app.releases.get(number)
     events = app.releases.events(release.model, release=number)
     evaluation = app.evaluations.get(release.evaluation) if release.evaluation else None
+    rivals = [rival for rival in app.rivals(release.model) if rival.version == release.version]
     reason = evaluation.verdict.reason if evaluation else ""
     unit = unit_of(app.model(release.model), evaluation.verdict) if evaluation else None
     fields: list[tuple[str, object]] = [
@@ -95,12 +107,13 @@ def show_release(context: click.Context, number: int, check: bool) -> None:
         ("state", state(release.state)),
         ("kind", release.kind),
         ("run", release.run or "-"),
+        *rival_fields(rivals),
         *(verdict_fields(evaluation.verdict, unit=unit) if evaluation else []),
         ("ledger", "\n".join(_event(event, reason) for event in events)),
         ("bundle", release.bundle),
         ("dataset", release.dataset_digest),
     ]
-    data = {"release": release, "events": events, "evaluation": evaluation_data(evaluation)}
+    data = {"release": release, "events": events, "evaluation": evaluation_data(evaluation), "rivals": rivals}
     door.out.record("release", data, fields, id=release.id)
     if release.state == "waiting":
         door.out.next(f"perene release approve {number} --why TEXT", f"perene release reject {number} --why TEXT")
@@ -113,13 +126,21 @@ def show_release(context: click.Context, number: int, check: bool) -> None:
     cls=Verb,
     examples="""
       perene release approve 7 --why "seen with the team"
+      perene release approve 7 --canary 10% --why "a new feature"
+      perene release approve 7 --canary "5% 1h, 25% 4h" --why "a new feature"
     """,
 )
 @release_argument
+@click.option(
+    "--canary", metavar="STEPS", help='The share of the keys that it answers first, as 10%, or steps; "none" for none.'
+)
 @why_option
 @click.pass_obj
-def approve_release(door: Door, number: int, why: str) -> None:
-    """Approve an open release: it goes live.
+def approve_release(door: Door, number: int, canary: str | None, why: str) -> None:
+    """Approve an open release: it goes live, at once or by steps.
+
+    The steps are those of --canary, else those that its model declares; a scheduler raises them, and takes the release
+    back when it regresses. One that is on its way goes live at once when it is approved again.
 
     Open is one that waits, or whose verdict is inconclusive or refused, until another takes its place. A person may so
     decide against the gate; the ledger keeps who and why. One that is rejected stays so.
@@ -128,9 +149,19 @@ def approve_release(door: Door, number: int, why: str) -> None:
     if (before := app.releases.get(number)).state == "live":
         _nothing_changed(door, "release.approve", before, f"{version(before.version)} is live already")
         return
-    release = app.approve(number, actor=door.actor, why=why)
+    release = app.approve(number, actor=door.actor, why=why, canary=canary)
     verdict = app.evaluations.get(release.evaluation).verdict if release.evaluation else None
     against = f"\nagainst the gate: {verdict.reason}" if verdict and verdict.decision != "pass" else ""
+    if release.state == "rolling out":
+        way = f"{version(release.version)} rolls out beside {version(release.replaces)}"
+        text = f"{release.model}: {way}: {', '.join(map(str, release.canary))}{against}"
+        door.out.done("release.approve", release, text=text, id=release.id)
+        door.out.next(
+            f"perene release show {release.id}",
+            f"perene release approve {release.id} --why TEXT   makes it live now",
+            f"perene release reject {release.id} --why TEXT   takes it back",
+        )
+        return
     text = f"{release.model}: {version(release.replaces)} → {version(release.version)}{against}"
     door.out.done("release.approve", release, text=text, id=release.id)
     door.out.next(
@@ -149,7 +180,7 @@ def approve_release(door: Door, number: int, why: str) -> None:
 @why_option
 @click.pass_obj
 def reject_release(door: Door, number: int, why: str) -> None:
-    """Refuse a waiting release: what is live stays."""
+    """Refuse a waiting release, or one that is on its way by steps: what is live stays."""
     app = door.app()
     if (before := app.releases.get(number)).state == "rejected":
         _nothing_changed(door, "release.reject", before, f"{version(before.version)} is rejected already")
@@ -182,23 +213,28 @@ def reject_release(door: Door, number: int, why: str) -> None:
 @why_option
 @click.pass_obj
 def rollback_model(door: Door, model: str, wanted: int | None, dry_run: bool, why: str) -> None:
-    """Serve an earlier version now, and hold the model."""
+    """Serve an earlier version now, and hold the model.
+
+    While a release is on its way by steps, that is taken back, and what is live stays; --to goes further back.
+    """
     app = door.app()
     target = app.rollback_target(model, to=wanted)
     fresh = app.freshness(target)
     if dry_run:
         live = app.models.get(model).champion
         way = f"{model}: {version(live)} → {version(target.version)}{_how_old(fresh)}"
+        if target.version == live:
+            way = f"{model}: what rolls out would be taken back; {version(live)} stays live{_how_old(fresh)}"
         text = f"{way}, and the model would be held; nothing is changed"
         data: dict[str, object] = {"model": model, "from": live, "to": target.version, "freshness": fresh}
         door.out.done("release.rollback.plan", data, text=text, id=target.version)
         _warn_of_age(door, target, fresh)
         return
-    release = app.rollback(model, to=target.version, actor=door.actor, why=why)
-    text = (
-        f"{model}: {version(release.replaces)} → {version(release.version)}{_how_old(fresh)}\n"
-        f"automatic releases are on hold, or the next candidate would replace it"
-    )
+    release = app.rollback(model, to=wanted, actor=door.actor, why=why)
+    way = f"{version(release.replaces)} → {version(release.version)}"
+    if release.kind == "release":
+        way = f"{version(release.version)} is taken back, and {version(release.replaces)} answers all keys"
+    text = f"{model}: {way}{_how_old(fresh)}\nautomatic releases are on hold, or the next candidate would replace it"
     door.out.done("release.rollback", {**asdict(release), "freshness": fresh}, text=text, id=release.id)
     _warn_of_age(door, target, fresh)
     door.out.next(f"perene model resume {model}   lets releases go on")

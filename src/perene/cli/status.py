@@ -10,6 +10,7 @@ from perene.cli.door import Door
 from perene.cli.failures import NEGATIVE
 from perene.cli.options import model_if_given
 from perene.cli.output import Column, Mode
+from perene.cli.rivals import rival_fields
 from perene.cli.verbs import Verb
 from perene.cli.words import ago, counted, estimate, instant, number, share, span, state, tone_of, version
 
@@ -137,6 +138,7 @@ def _fields(status: ModelStatus, now: datetime | None) -> list[tuple[str, object
         ("release", state(status.standing)),
         ("live", f"{version(status.live)}, since {instant(status.since)}" if status.live else "nothing yet"),
         ("servers", f"{status.servers_in_step} of {status.servers} run it" if status.servers else "none runs"),
+        *rival_fields(status.rivals),
         ("judged by", f"{status.metric}: {status.better} is better"),
         ("live score", _score(status)),
         ("validated", number(status.validated, unit)),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _SAID = {
     "released": "{new} is live",
+    "rolling out": "{new} rolls out beside {old}, by steps",
     "waiting": "{new} waits for review; {old} stays live",
     "held": "{new} waits, because the model is on hold; {old} stays live",
     "worse": "{new} is rejected; {old} stays live",

@@ -11,6 +11,7 @@ from perene.repositories.predictions import Predictions
 from perene.repositories.releases import Releases
 from perene.repositories.runs import Runs
 from perene.repositories.servers import Servers
+from perene.repositories.servings import Servings
 
 
 class Remembered(Protocol):
@@ -28,5 +29,7 @@ class Remembered(Protocol):
     def evaluations(self) -> Evaluations: ...
     @property
     def servers(self) -> Servers: ...
+    @property
+    def servings(self) -> Servings: ...
     @property
     def predictions(self) -> Predictions: ...

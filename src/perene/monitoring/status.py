@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from perene.definition.canary import share_text
 from perene.definition.hooks import Hook
 from perene.definition.model import Model
 from perene.errors import PereneError
@@ -14,6 +15,7 @@ from perene.monitoring.freshness import freshness_of
 from perene.monitoring.periods import Period
 from perene.monitoring.quality import PeriodQuality, measure_quality
 from perene.monitoring.remembered import Remembered
+from perene.monitoring.rivals import rivals_of
 from perene.monitoring.scoring import metrics_of
 from perene.monitoring.watch import FRESHNESS_RULES
 from perene.records.model import RegisteredModel
@@ -92,6 +94,7 @@ def status_of(
         held_why=facts.known.held_why,
         last_run=last.id if last else None,
         last_outcome=(last.outcome or last.state.value) if last else None,
+        rivals=rivals_of(model, facts.known, remembered, now=now, measured=measured),
     )
 
 
@@ -208,6 +211,9 @@ def _health(facts: _Facts, failure: str) -> tuple[HealthState, tuple[str, ...]]:
         found.append((HealthState.UNKNOWN, "no version is live"))
     if facts.is_rolling_out:
         found.append((HealthState.PROGRESSING, f"v{facts.live} is on {facts.in_step} of {len(facts.servers)} servers"))
+    if facts.known.canary is not None:
+        share = share_text(facts.known.canary_share)
+        found.append((HealthState.PROGRESSING, f"v{facts.known.canary} answers {share} of the keys"))
     if facts.at_work is not None:
         found.append((HealthState.PROGRESSING, f"run {facts.at_work.id} works"))
     return found[0][0] if found else HealthState.HEALTHY, tuple(reason for _, reason in found)
@@ -228,6 +234,8 @@ def _standing(facts: _Facts) -> Standing:
         return Standing.NOTHING_LIVE
     if facts.is_split:
         return Standing.ROLLING_OUT if facts.is_rolling_out else Standing.OUT_OF_STEP
+    if facts.known.canary is not None:
+        return Standing.ROLLING_OUT
     if facts.known.held_at is not None:
         return Standing.HELD
     return Standing.WAITING if facts.waiting else Standing.IN_STEP

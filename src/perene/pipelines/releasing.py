@@ -7,7 +7,7 @@ from datetime import datetime
 
 from perene.definition.model import Model
 from perene.errors import Conflict, NotAllowed
-from perene.records.release import GATE, Release, ReleaseState
+from perene.records.release import GATE, Course, Release, ReleaseState
 from perene.records.verdict import Decision, Evaluation, Verdict
 from perene.repositories import Fence
 from perene.repositories.alerts import Alerts
@@ -18,7 +18,9 @@ WORSE, UNFIT, REFUSED = "candidate-worse", "candidate-unfit", "gate-refused"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """What became of a candidate, in a word: released, waiting, held, worse, unfit, inconclusive, refused, stale."""
+    """What became of a candidate, in a word: released, rolling out, waiting, held, worse, unfit, inconclusive, refused,
+    stale.
+    """
 
     release: Release
     outcome: str
@@ -86,9 +88,12 @@ class _Deed:
             return Released(release=self.proposed, outcome="held")
         try:
             live = self.releases.approve(
-                self.proposed.id, actor=GATE, why=self._why(), at=self.now, automatic=True, fence=self.fence
-            )
+                self.proposed.id, actor=GATE, why=self._why(), at=self.now, automatic=True, fence=self.fence,
+                course=Course(steps=self.model.canary, watch=self.model.watch),
+            )  # fmt: skip
         except NotAllowed as error:
+            if error.code == "rolling-out":
+                return Released(release=self._wait(error.what), outcome="waiting")
             if error.code != "held":
                 raise
             return Released(release=self._wait(f"the model is on hold: {error.why}"), outcome="held")
@@ -96,7 +101,8 @@ class _Deed:
             if error.code != "approval-stale":
                 raise
             return Released(release=self._reject(error.why), outcome="stale")
-        return Released(release=live, outcome="released")
+        rolls_out = live.state is ReleaseState.ROLLING_OUT
+        return Released(release=live, outcome="rolling out" if rolls_out else "released")
 
     def _why(self) -> str:
         if not self.verdict.released_on_deadline:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from perene.records.serving import ServingCounts
+from perene.records.verdict import Verdict
+
 
 class FreshnessState(StrEnum):
     """How old what the live model learnt from is, against its limit."""
@@ -82,13 +85,33 @@ class Bias:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """A version that is new to live traffic, beside the one that it is compared with (``against``).
+
+    ``role`` is "canary", "shadow", or "fresh": live, and compared with the one before until ``until``. That is the end
+    of a canary's step; ``share`` is what it answers of the keys. ``verdict`` is what the gate would say of the answers
+    since then (of a fresh one it is not asked). Instants are project time.
+    """
+
+    role: str
+    version: int
+    against: int | None
+    since: datetime
+    until: datetime | None
+    share: float | None
+    counts: ServingCounts
+    counts_against: ServingCounts
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStatus:
     """Everything that one line of ``perene status`` says.
 
     ``validated`` is the score that the live version had on its test rows, ``live_score`` that of what was answered
     about the last ``test_on`` whose labels have had their wait (by whichever version was live), ``coverage`` the share
     of these rows that have a label. ``reasons`` explain ``health``, the gravest first. ``waiting`` counts releases that
-    wait for review.
+    wait for review, ``rivals`` are versions that are new to live traffic.
     """
 
     model: str
@@ -113,3 +136,4 @@ class ModelStatus:
     held_why: str | None
     last_run: int | None
     last_outcome: str | None
+    rivals: tuple[Rival, ...] = ()
