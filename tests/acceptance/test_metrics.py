@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
+
+import perene
 
 MODEL = "parcel-hours"
 
@@ -107,6 +111,21 @@ def test_the_page_is_in_the_form_that_was_asked_for(server, accept, kind, parse)
     assert len(families) > 15
     assert all(family.name.startswith("perene_") for family in families)
     assert all(family.documentation for family in families)
+
+
+def test_the_page_of_metrics_names_each_with_its_labels(server) -> None:
+    """docs/reference/metrics.md has a line for every family, with its kind and labels, and for no other."""
+    text = (Path(perene.__file__).parent / "docs" / "reference" / "metrics.md").read_text()
+    told = re.findall(r"^\| `(perene_\w+)` \| (\w+) \| ([a-z, ]*) ?\|", text, re.MULTILINE)
+
+    known = {}
+    for family in plain(page(server.port)[0]):
+        labels = {name for sample in family.samples for name in sample.labels} - {"le"}
+        known[family.name + ("_total" if family.type == "counter" else "")] = (family.type, labels)
+    assert {name for name, _, _ in told} == known.keys()
+    for name, kind, labels in told:
+        assert kind == known[name][0]
+        assert {label for label in labels.strip().split(", ") if label} >= known[name][1]
 
 
 def test_the_database_being_away_leaves_its_gauges_out(tiny, server_of, a_row, wait_for) -> None:

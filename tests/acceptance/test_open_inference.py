@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
+
+import perene
 
 MODEL = "parcel-hours"
 INFER = f"/v2/models/{MODEL}/infer"
@@ -265,3 +269,16 @@ def test_wrong_paths_are_told_in_the_protocols_words(client, method, path, statu
 
     assert got == status
     assert list(answer) == ["error"]
+
+
+def test_the_example_of_the_documentation_works(server) -> None:
+    """The page's program asks a server with the real client and gets a number per row."""
+    page = (Path(perene.__file__).parent / "docs" / "reference" / "http.md").read_text()
+    block = re.search(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert block is not None
+    names: dict[str, Any] = {}
+
+    exec(block.group(1).replace("localhost:8780", f"localhost:{server.port}"), names)
+
+    names["client"].close()
+    assert names["result"].as_numpy("prediction").shape == (2,)

@@ -176,7 +176,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answers={200: "Readiness", 503: "Readiness"},
     ),
     Operation(
-        name="openapi", method="GET", path="/openapi.json", tag=HEALTH, summary="This document.",
+        name="openapi", method="GET", path="/openapi.json", tag=HEALTH, summary="The OpenAPI document of all of this.",
         answers={200: "Document"},
     ),
     Operation(
