@@ -74,7 +74,7 @@ def test_a_first_ranking_is_released_for_it_ranks_better_than_chance(project: Pa
     verdict = evaluation.verdict
 
     assert (verdict.decision, verdict.metric, verdict.against) == (Decision.PASS, "ndcg@3", "baseline")
-    assert (verdict.rows, verdict.days) == (160, 10)  # a visit every 90 minutes, each a group of six rows
+    assert (verdict.rows, verdict.days) == (160, 10)  # two visits every three hours, each a group of six rows
     chance = sum(1 / np.log2(rank + 1) for rank in (1, 2, 3)) / 6
     assert verdict.champion_score == pytest.approx(chance, rel=1e-9)
     assert verdict.candidate_score > 0.5

@@ -30,7 +30,7 @@ class Shown(Row):
 videos = Model(
     "shown-videos",
     row=Shown,
-    key=["visit", "video"],
+    key=["video", "visit"],
     at="at",
     label=Label("watched", bool, group="visit", known_at="seen_at", wait="1h"),
     train_on="20d",
@@ -42,7 +42,7 @@ videos = Model(
 
 @videos.source
 def shown(since: datetime, until: datetime) -> pl.DataFrame:
-    """A visit every 90 minutes, with six videos; one is watched: most often that which fits best."""
+    """Two visits every three hours, with six videos each; one is watched: most often that which fits best."""
     first, last = math.ceil((since - EPOCH) / EVERY), math.ceil((until - EPOCH) / EVERY)
     visits = np.repeat(np.arange(first, last), SHOWN)
     fit = (visits * 7919 + np.arange(len(visits)) * 104729) % 997 // 100 / 10
@@ -51,7 +51,9 @@ def shown(since: datetime, until: datetime) -> pl.DataFrame:
     rows = rows.with_columns(age=pl.int_range(pl.len()) % 7.0)
     liking = pl.col("fit") + 0.5 * pl.col("mood") - 0.01 * pl.col("age")
     return (
-        rows.with_columns(at=pl.lit(EPOCH) + pl.col("visit") * EVERY, watched=liking == liking.max().over("visit"))
+        rows.with_columns(
+            at=pl.lit(EPOCH) + pl.col("visit") // 2 * 2 * EVERY, watched=liking == liking.max().over("visit")
+        )
         .select(pl.exclude("mood"))
         .with_columns(visit=pl.format("v{}", "visit"), seen_at=pl.col("at") + timedelta(minutes=30))
     )

@@ -97,6 +97,7 @@ class Bench:
     def answer(
         self, at: Sequence[datetime], raw: Sequence[object], *, role: str = "champion", version: int = 1,
         miles: Sequence[float] | None = None, ids: Sequence[str] | None = None, rider: str = "r",
+        groups: Sequence[str | None] | None = None,
     ) -> list[str]:  # fmt: skip
         """Log answers about trips that start at these times; gives their ids. All trips of a time are one thing."""
         self.numbers += 1
@@ -113,7 +114,9 @@ class Bench:
                     "prediction_id": ids, "key": [f'["{rider}"]'] * len(at), "event_at": starts, "predicted_at": starts,
                     "recorded_at": starts, "role": [role] * len(at), "model_version": [version] * len(at),
                     "request": request.to_struct(), "raw": list(raw), "final": list(raw), "day": starts.dt.date(),
-                }
+                    "group": groups or [None] * len(at),
+                },
+                schema_overrides={"group": pl.String()},
             ),
             f"answers-{self.numbers}",
         )  # fmt: skip
