@@ -60,12 +60,12 @@ ID = part("id")
 TABLE = {
     "demo": Line(flags="--into --yes --no-input", kind="demo", id=part("folder"), project=False),
     "init": Line(flags="--name", kind="project.init", id=part("folder"), project=False),
-    "check": Line(kind="check", id=part("name"), call="check", many=True),
+    "check": Line(flags="--serving --version", kind="check", id=part("name"), call="check", many=True),
     "up": Line(flags="--port"),
     "status": Line(flags="--check", kind="model.status.list", id=part("model"), call="status", many=True),
     "train": Line(flags="--check --timeout", kind="train", id=part("run", "id")),
     "predict": Line(
-        flags="--format --out --log", kind="predict", id=part("prediction_id"), many=True,
+        flags="--format --out --log --store", kind="predict", id=part("prediction_id"), many=True,
         call=f"predict {MODEL} sent.json",
     ),
     "model list": Line(kind="model.list", id=part("name"), call="model list", many=True),
@@ -94,6 +94,13 @@ TABLE = {
         call=f"prediction list {MODEL}",
     ),
     "prediction show": Line(kind="prediction", id=part("prediction_id"), call="prediction show PREDICTION"),
+    "prediction lookup": Line(
+        flags="--log", kind="prediction.lookup", id=part("key", "number"), many=True,
+        call=f"prediction lookup {MODEL} 1",
+    ),
+    "prediction stored": Line(
+        flags="--limit", kind="prediction.stored", id=part("generation"), many=True, call="prediction stored",
+    ),
     "label import": Line(flags="--format --source", kind="label.import", id=part("model")),
     "run list": Line(flags="--limit", kind="run.list", id=ID, call="run list", many=True),
     "run show": Line(kind="run", id=ID, call="run show 1"),
