@@ -19,8 +19,8 @@ from perene.errors import StorageError
 from perene.storage.journal import Entry, Journal, journal_files, orphans, read_open
 
 
-def prediction(id_: str, body: bytes = b"{}", model: str = "m") -> Entry:
-    return Entry(kind="prediction", model=model, id=id_, body=body)
+def prediction(id_: str, body: bytes = b"{}", model: str = "m", *, is_given: bool = False) -> Entry:
+    return Entry(kind="prediction", model=model, id=id_, body=body, is_given=is_given)
 
 
 @pytest.fixture
@@ -31,34 +31,52 @@ def journal(tmp_path: Path):
 
 
 def test_what_is_written_can_be_read_at_once(journal: Journal, tmp_path: Path) -> None:
-    """A reader finds an entry of an open journal by its id as soon as write() returns."""
-    journal.write([prediction("a", b"1"), prediction("b", b"2")])
+    """A reader finds an entry of an open journal by its id as soon as write() returns, whoever made the id."""
+    journal.write([prediction("a", b"1"), prediction("b", b"2"), prediction("c", b"3", is_given=True)])
 
-    assert read_open(tmp_path).find("m", ["b", "missing"]) == {"b": b"2"}
+    reader = read_open(tmp_path)
+    assert reader.find_given("m", ["b", "c", "missing"]) == {"c": b"3"}
+    assert [reader.find("m", id_) for id_ in ("b", "c", "missing")] == [b"2", b"3", None]
+
+
+def test_lines_keep_their_order(journal: Journal, tmp_path: Path) -> None:
+    """Lines come back one by one as they were written, given ids and others, models and kinds in any order."""
+    lines = [
+        prediction("a", b"1"), prediction("b", b"2", is_given=True), prediction("c", b"3"), prediction("d", b"4"),
+        prediction("e", b"5", model="other"), Entry(kind="truth", model="m", id="", body=b"6"), prediction("f", b"7"),
+    ]  # fmt: skip
+    journal.write(lines[:5])
+    journal.write(lines[5:])
+
+    (file,) = journal_files(tmp_path)
+    assert file.entries() == lines
+    assert journal.rows == 7
 
 
 def test_ids_belong_to_their_model(journal: Journal, tmp_path: Path) -> None:
     """Two models may use one id."""
-    journal.write([prediction("a", b"1"), prediction("a", b"2", model="other")])
+    journal.write([prediction("a", b"1", is_given=True), prediction("a", b"2", model="other", is_given=True)])
 
-    assert read_open(tmp_path).find("other", ["a"]) == {"a": b"2"}
+    assert read_open(tmp_path).find_given("other", ["a"]) == {"a": b"2"}
 
 
 def test_a_truth_is_not_found_as_a_prediction(journal: Journal, tmp_path: Path) -> None:
     """A ground truth that names a prediction does not stand for it."""
     journal.write([Entry(kind="truth", model="m", id="a", body=b"1")])
 
-    assert read_open(tmp_path).find("m", ["a"]) == {}
+    assert read_open(tmp_path).find_given("m", ["a"]) == {}
+    assert read_open(tmp_path).find("m", "a") is None
     assert [e.body for e in read_open(tmp_path).entries("m", "truth")] == [b"1"]
 
 
 def test_the_first_of_one_id_counts(journal: Journal, tmp_path: Path) -> None:
     """Of two entries with one id, the reader gives the first, over files too."""
-    journal.write([prediction("a", b"first")])
+    journal.write([prediction("a", b"first", is_given=True)])
     journal.rotate()
-    journal.write([prediction("a", b"second")])
+    journal.write([prediction("a", b"second", is_given=True)])
 
-    assert read_open(tmp_path).find("m", ["a"]) == {"a": b"first"}
+    assert read_open(tmp_path).find_given("m", ["a"]) == {"a": b"first"}
+    assert read_open(tmp_path).find("m", "a") == b"first"
 
 
 def test_a_rotation_closes_a_file_and_keeps_its_entries(journal: Journal) -> None:
@@ -84,7 +102,7 @@ def test_an_unlinked_file_leaves_nothing(journal: Journal, tmp_path: Path) -> No
     """After a drain neither the file nor SQLite's companions lie there, even if somebody read it."""
     journal.write([prediction("a")])
     journal.rotate()
-    read_open(tmp_path).find("m", ["a"])
+    read_open(tmp_path).find_given("m", ["a"])
     for file in journal.closed():
         file.unlink()
 
@@ -212,7 +230,7 @@ def test_a_file_that_is_no_journal_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "w-1.db").write_bytes(b"no database" * 1000)
 
     with pytest.raises(StorageError, match="cannot be read"):
-        read_open(tmp_path).find("m", ["a"])
+        read_open(tmp_path).find_given("m", ["a"])
 
 
 # ── a journal that is taken away, or has no room ─────────────────────────────────────────────────────────────────────

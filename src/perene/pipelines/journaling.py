@@ -54,7 +54,8 @@ class AnsweredRow(msgspec.Struct, frozen=True, array_like=True):
 
     def entry(self, model: str) -> Entry:
         """Its line in the journal."""
-        return Entry(kind="prediction", model=model, id=self.prediction_id, body=_ENCODER.encode(self))
+        body, is_given = _ENCODER.encode(self), bool(self.row_digest)
+        return Entry(kind="prediction", model=model, id=self.prediction_id, body=body, is_given=is_given)
 
 
 _DECODER = msgspec.msgpack.Decoder(AnsweredRow)

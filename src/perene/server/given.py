@@ -56,7 +56,7 @@ class GivenIds:
         ids = {given.id for given in wanted.values()}
         if len(ids) < len(wanted):
             raise TwiceInBatch
-        waiting = {id_: answered_row(body) for id_, body in self._journals.find(model.name, ids).items()}
+        waiting = {id_: answered_row(body) for id_, body in self._journals.find_given(model.name, ids).items()}
         drained = known_ids(self._database, model.name, ids - set(waiting))
         found: dict[int, Given] = {}
         for place, given in wanted.items():

@@ -4,6 +4,9 @@ One folder holds the journals of every process of a project. A process (a *write
 a time, ``<writer>-<number>.db``, and holds a lock on ``<writer>.lock`` while it lives. A rotation closes the file and
 begins the next number; closed files are drained into the lake and unlinked. A lock that nobody holds belongs to a dead
 process: whoever takes it may drain that writer's files. Readers may open any file at any time.
+
+Lines that are written together are one row of the file, for a row of each would cost more than all else of a line. Only
+those whose id the caller gave have rows of their own, and an index: such ids are looked up before every answer.
 """
 
 from __future__ import annotations
@@ -16,7 +19,10 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+
+import msgspec
 
 from perene.errors import StorageError
 
@@ -24,23 +30,30 @@ log = logging.getLogger("perene.journal")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entry (
-    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, model TEXT NOT NULL, id TEXT NOT NULL, body BLOB NOT NULL
+    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, model TEXT NOT NULL, id TEXT, body BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS entry_id ON entry (id);
+CREATE INDEX IF NOT EXISTS entry_id ON entry (id) WHERE id IS NOT NULL;
 """
 _INSERT = "INSERT INTO entry (kind, model, id, body) VALUES (?, ?, ?, ?)"
 _SELECT = "SELECT kind, model, id, body FROM entry"
 _BUSY_S = 10.0
+_Row = tuple[str, str, str | None, bytes]  # without an id, the body packs several lines
+_PACK = msgspec.msgpack.Encoder()
+_UNPACK = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One line of a journal. ``kind`` is "prediction" or "truth"; ``id`` a prediction's id ("" for a truth without)."""
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a journal; made for every answer, which takes a struct a quarter of a dataclass's time.
+
+    ``kind`` is "prediction" or "truth"; ``id`` a prediction's id ("" for a truth without); ``is_given`` says that the
+    caller gave it.
+    """
 
     kind: str
     model: str
     id: str
     body: bytes
+    is_given: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -104,7 +117,7 @@ class Journal:
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Write all or nothing, in one transaction. Raises StorageError, and then nothing was written."""
-        values = [(e.kind, e.model, e.id, e.body) for e in entries]
+        values = _packed(entries)
         with self._turn, self._noted():
             self._stay()
             self._connection.execute("BEGIN IMMEDIATE")
@@ -114,7 +127,7 @@ class Journal:
             except BaseException:
                 self._rollback()
                 raise
-            self.rows += len(values)
+            self.rows += len(entries)
             self.failure = None
 
     def rotate(self) -> None:
@@ -168,7 +181,7 @@ class Journal:
         number = max(number, after + 1)
         return JournalFile(self.writer, number, self.folder / f"{self.writer}-{number}.db")
 
-    def _begin(self, file: JournalFile, rows: Sequence[tuple[str, str, str, bytes]] = ()) -> sqlite3.Connection:
+    def _begin(self, file: JournalFile, rows: Sequence[_Row] = ()) -> sqlite3.Connection:
         """Make a file, with these rows in it, or nothing."""
         with _as_storage_error(file.path):
             connection = sqlite3.connect(file.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
@@ -188,13 +201,13 @@ class Journal:
                 raise
         return connection
 
-    def _go_on(self, rows: Sequence[tuple[str, str, str, bytes]] = ()) -> None:
+    def _go_on(self, rows: Sequence[_Row] = ()) -> None:
         """Begin the next file, with these rows in it, and close the open one, which goes when it is empty."""
         following = self._next_file(self._file.number)
         connection = self._begin(following, rows)
         made = following.path.stat()
         before, closing, held = self._file, self._connection, self.rows
-        self._file, self._connection, self._made, self.rows = following, connection, made, len(rows)
+        self._file, self._connection, self._made, self.rows = following, connection, made, len(_entries(rows))
         self.failure = None
         if rows:
             closing.execute("DELETE FROM entry")  # they are in the new file, should the old one come back
@@ -211,7 +224,7 @@ class Journal:
         self.folder.mkdir(exist_ok=True)  # but not the folder around it, which may be a disk that comes back
         self._hold_lock()
         self._go_on(rows)
-        log.warning("journal_taken_away writer=%s rows_kept=%d", self.writer, len(rows))
+        log.warning("journal_taken_away writer=%s rows_kept=%d", self.writer, self.rows)
 
     def _hold_lock(self) -> None:
         """Take the lock again when somebody took its file away."""
@@ -247,8 +260,13 @@ class JournalReader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def find(self, model: str, ids: Iterable[str]) -> dict[str, bytes]:
-        """The bodies of predictions by id; of two with one id, the first of the first file."""
+    def find(self, model: str, prediction_id: str) -> bytes | None:
+        """The body of a prediction, whoever made its id; it reads everything that waits."""
+        entries = self.entries(model, "prediction")
+        return next((entry.body for entry in entries if entry.id == prediction_id), None)
+
+    def find_given(self, model: str, ids: Iterable[str]) -> dict[str, bytes]:
+        """The bodies of predictions by the ids that callers gave; of two with one id, the first of the first file."""
         wanted = list(ids)
         found: dict[str, bytes] = {}
         for file in journal_files(self._folder) if wanted else ():
@@ -338,8 +356,26 @@ def _companions(path: Path) -> tuple[Path, Path]:
     return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
 
 
-def _entries(rows: Iterable[tuple[str, str, str, bytes]]) -> list[Entry]:
-    return [Entry(kind=kind, model=model, id=id_, body=body) for kind, model, id_, body in rows]
+def _packed(entries: Sequence[Entry]) -> list[_Row]:
+    """Lines as rows, in their order."""
+    rows: list[_Row] = []
+    for (kind, model, is_given), lines in groupby(entries, key=lambda e: (e.kind, e.model, e.is_given)):
+        if is_given:
+            rows += [(kind, model, line.id, line.body) for line in lines]
+        else:
+            rows.append((kind, model, None, _PACK.encode([(line.id, line.body) for line in lines])))
+    return rows
+
+
+def _entries(rows: Iterable[_Row]) -> list[Entry]:
+    """The lines of rows, in their order."""
+    found: list[Entry] = []
+    for kind, model, id_, body in rows:
+        if id_ is None:
+            found += [Entry(kind=kind, model=model, id=line, body=content) for line, content in _UNPACK.decode(body)]
+        else:
+            found.append(Entry(kind=kind, model=model, id=id_, body=body, is_given=True))
+    return found
 
 
 @contextlib.contextmanager
