@@ -91,6 +91,7 @@ def lived(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for arguments in (
         ["train", "parcel-hours"],
         ["predict", "parcel-hours", folder / "sent.json", "--log"],
+        ["predict", "parcel-hours", folder / "sent.json", "--store"],
         ["label", "import", "parcel-hours", folder / "known.json"],
         ["release", "rollback", "parcel-hours", "--why", "a test"],
     ):

@@ -38,7 +38,7 @@ ROWS = pl.DataFrame(
 def test_rows_come_back_as_they_were_written(tmp_path, ending, named):
     """Each format gives the same rows back, with or without an ending that names it."""
     file = tmp_path / f"rows.{ending}"
-    write_rows(ROWS, file)
+    write_rows([ROWS], file)
     if not named:
         file = file.rename(tmp_path / "rows")
 
@@ -89,4 +89,4 @@ def test_a_file_that_is_not_of_its_format_is_an_error_of_ours(tmp_path, name, co
 def test_an_unknown_ending_is_refused_when_writing(tmp_path):
     """--out needs an ending that names a format."""
     with pytest.raises(DataError, match="names no format"):
-        write_rows(ROWS, tmp_path / "rows.xlsx")
+        write_rows([ROWS], tmp_path / "rows.xlsx")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from collections.abc import Mapping
-from io import BytesIO
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import polars as pl
@@ -13,12 +16,21 @@ import polars as pl
 from perene.errors import BadField, BadRows, DataError
 
 FORMATS = ("json", "ndjson", "csv", "parquet")
+BATCH_ROWS = 100_000
 _ENDINGS = {".json": "json", ".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv", ".parquet": "parquet"}
 _INSTANT = pl.Datetime("us", "UTC")
+_HEAD = 1 << 20  # bytes that tell a format
 
 
 def read_rows(source: str, dtypes: Mapping[str, pl.DataType], *, format: str | None = None) -> pl.DataFrame:
-    """The rows of a file, or of stdin for ``-``.
+    """All rows of a file at once; see ``read_batches``."""
+    return pl.concat(read_batches(source, dtypes, format=format), how="diagonal_relaxed")
+
+
+def read_batches(
+    source: str, dtypes: Mapping[str, pl.DataType], *, format: str | None = None
+) -> Iterator[pl.DataFrame]:
+    """The rows of a file, or of stdin for ``-``, in batches: of all formats but JSON, memory holds one of them.
 
     Texts in columns of ``dtypes`` become what they say: instants and dates; in CSV, which has texts only, numbers too.
     JSON is a list of objects, one object, or ``{"rows": [...]}`` as the server takes it.
@@ -27,67 +39,130 @@ def read_rows(source: str, dtypes: Mapping[str, pl.DataType], *, format: str | N
         DataError: the file is not of its format, or has no rows (code "data-empty").
         BadRows: a text does not say what its column needs; each bad row and field is named.
     """
-    data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    kind = format or _ENDINGS.get(Path(source).suffix.lower()) or _format_of(data)
-    try:
-        frame = _parsed(data, kind) if data.strip() else pl.DataFrame()
-    except (ValueError, TypeError, pl.exceptions.PolarsError) as error:
-        raise DataError(
-            f"{'stdin' if source == '-' else source} cannot be read as {kind}",
-            why=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            mend=f"name its format: --format {'|'.join(FORMATS)}",
-            code="data-unreadable",
-        ) from error
-    if frame.is_empty():
-        raise DataError(
-            f"{'stdin' if source == '-' else source} has no rows", mend="give it a row at least", code="data-empty"
-        )
-    return _said(frame, dtypes, numbers=kind == "csv")
+    name = "stdin" if source == "-" else source
+    with _on_disk(source) as path:
+        kind = format or _ENDINGS.get(Path(source).suffix.lower()) or _format_of(path)
+        first = 0
+        for frame in _parsed(path, kind, name):
+            if frame.height:
+                yield _said(frame, dtypes, numbers=kind == "csv", first=first)
+            first += frame.height
+    if not first:
+        raise DataError(f"{name} has no rows", mend="give it a row at least", code="data-empty")
 
 
-def write_rows(frame: pl.DataFrame, target: Path) -> None:
-    """Write a table in the format that the file's ending names.
+def write_rows(frames: Iterable[pl.DataFrame], target: Path) -> int:
+    """Write tables one after another, in the format that the file's ending names; gives the number of rows.
+
+    The file is there when all are written; memory holds one of them at a time.
 
     Raises:
         DataError: the ending names none.
     """
-    match _ENDINGS.get(target.suffix.lower()):
+    kind = _ENDINGS.get(target.suffix.lower())
+    if kind is None:
+        endings = ", ".join(_ENDINGS)
+        what, mend = f"{target} names no format", f"let the file end in one of {endings}"
+        raise DataError(what, mend=mend, code="file-unusable")
+    rows = 0
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        for number, frame in enumerate(frames):
+            frame.write_ipc(Path(folder, f"{number:08}.arrow"))
+            rows += frame.height
+        whole = Path(folder, "whole")
+        _write(sorted(Path(folder).glob("*.arrow")), whole, kind)
+        whole.rename(target)
+    return rows
+
+
+def _write(parts: Sequence[Path], target: Path, kind: str) -> None:
+    lazy = pl.scan_ipc(list(parts))
+    match kind:
         case "json":
-            target.write_text(frame.write_json() + "\n", encoding="utf-8")
+            with target.open("w", encoding="utf-8") as file:
+                texts = (pl.read_ipc(part).write_json()[1:-1] for part in parts)
+                file.write("[")
+                for n, text in enumerate(text for text in texts if text):
+                    file.write(f"{',' if n else ''}{text}")
+                file.write("]\n")
         case "ndjson":
-            frame.write_ndjson(target)
+            lazy.sink_ndjson(target)
         case "csv":
-            frame.write_csv(target, datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
-        case "parquet":
-            frame.write_parquet(target)
+            lazy.sink_csv(target, datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
         case _:
-            endings = ", ".join(_ENDINGS)
-            what, mend = f"{target} names no format", f"let the file end in one of {endings}"
-            raise DataError(what, mend=mend, code="file-unusable")
+            lazy.sink_parquet(target)
 
 
-def _format_of(data: bytes) -> str:
-    start = data[:1000].lstrip()
+@contextmanager
+def _on_disk(source: str) -> Iterator[Path]:
+    """The file; of stdin a copy that is gone afterwards."""
+    if source != "-":
+        yield Path(source)
+        return
+    with tempfile.NamedTemporaryFile() as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+        copy.flush()
+        yield Path(copy.name)
+
+
+def _format_of(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(_HEAD).lstrip()
     if start.startswith(b"PAR1"):
         return "parquet"
     if start.startswith(b"{"):
-        lines = data.split(b"\n", 1)[0].strip()
-        return "ndjson" if lines.endswith(b"}") and b"\n{" in data else "json"
+        line = start.split(b"\n", 1)[0].strip()
+        return "ndjson" if line.endswith(b"}") and b"\n{" in start else "json"
     return "json" if start.startswith(b"[") else "csv"
 
 
-def _parsed(data: bytes, kind: str) -> pl.DataFrame:
-    match kind:
-        case "parquet":
-            return pl.read_parquet(BytesIO(data))
-        case "csv":
-            return pl.read_csv(BytesIO(data), infer_schema=False)
-        case "ndjson":
-            items = [json.loads(line) for line in data.splitlines() if line.strip()]
-        case _:
-            items = json.loads(data)
-            if isinstance(items, dict):
-                items = items["rows"] if set(items) == {"rows"} else [items]
+def _parsed(path: Path, kind: str, name: str) -> Iterator[pl.DataFrame]:
+    if not path.stat().st_size:
+        return
+    try:
+        match kind:
+            case "parquet":
+                yield from pl.scan_parquet(path).collect_batches(chunk_size=BATCH_ROWS)
+            case "csv":
+                yield from _of_csv(path)
+            case "ndjson":
+                yield from _of_ndjson(path)
+            case _:
+                yield _of_json(path)
+    except (ValueError, TypeError, pl.exceptions.PolarsError) as error:
+        raise DataError(
+            f"{name} cannot be read as {kind}",
+            why=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            mend=f"name its format: --format {'|'.join(FORMATS)}",
+            code="data-unreadable",
+        ) from error
+
+
+def _of_csv(path: Path) -> Iterator[pl.DataFrame]:
+    with path.open("rb") as file:
+        if not file.read(_HEAD).strip():
+            return
+    yield from pl.scan_csv(path, infer_schema=False).collect_batches(chunk_size=BATCH_ROWS)
+
+
+def _of_ndjson(path: Path) -> Iterator[pl.DataFrame]:
+    with path.open("rb") as file:
+        lines = (line for line in file if line.strip())
+        while part := list(islice(lines, BATCH_ROWS)):
+            yield _frame([json.loads(line) for line in part])
+
+
+def _of_json(path: Path) -> pl.DataFrame:
+    data = path.read_bytes()
+    if not data.strip():
+        return pl.DataFrame()
+    items = json.loads(data)
+    if isinstance(items, dict):
+        items = items["rows"] if set(items) == {"rows"} else [items]
+    return _frame(items)
+
+
+def _frame(items: object) -> pl.DataFrame:
     if not (isinstance(items, list) and all(isinstance(item, dict) for item in items)):
         raise ValueError("it is no list of objects")
     names = list(dict.fromkeys(name for item in items for name in item))
@@ -103,7 +178,7 @@ def _column(name: str, values: list[object]) -> pl.Series:
         raise
 
 
-def _said(frame: pl.DataFrame, dtypes: Mapping[str, pl.DataType], *, numbers: bool) -> pl.DataFrame:
+def _said(frame: pl.DataFrame, dtypes: Mapping[str, pl.DataType], *, numbers: bool, first: int) -> pl.DataFrame:
     columns, bad = [], []
     for name, dtype in dtypes.items():
         if name not in frame.columns:
@@ -115,7 +190,8 @@ def _said(frame: pl.DataFrame, dtypes: Mapping[str, pl.DataType], *, numbers: bo
             values = frame.select(_reading(name, dtype)).to_series()
             wrong = (values.is_null() & texts.is_not_null()).arg_true()
             bad += [
-                BadField(row=row, field=name, what=f"{texts[row]!r} is not {_WORDS[dtype]}") for row in wrong.head(20)
+                BadField(row=first + row, field=name, what=f"{texts[row]!r} is not {_WORDS[dtype]}")
+                for row in wrong.head(20)
             ]
             columns.append(values)
     if bad:

@@ -9,6 +9,7 @@ import click
 from perene.cli.door import Door
 from perene.cli.options import limit_option, model_argument
 from perene.cli.output import Column
+from perene.cli.stored import lookup, stored
 from perene.cli.verbs import Noun, Verb
 from perene.cli.words import instant, version
 
@@ -92,6 +93,10 @@ def show_prediction(door: Door, prediction_id: str) -> None:
     trace = app.trace(prediction_id)
     door.out.record("prediction", trace, trace_fields(app.model(str(trace["model"])), trace), id=prediction_id)
     door.out.next(f"perene model show {trace['model']} --version {trace['model_version']}")
+
+
+command.add_command(lookup)
+command.add_command(stored)
 
 
 def _line(row: Line, names: Sequence[str]) -> Line:

@@ -29,7 +29,7 @@ COMMANDS = {
     },
     "Data": {
         "dataset": _at("dataset", "list, show, verify, import"),
-        "prediction": _at("prediction", "list, show"),
+        "prediction": _at("prediction", "list, show, lookup, stored"),
         "label": _at("label", "import"),
     },
     "Runs and alerts": {

@@ -35,6 +35,10 @@ _STATES = {
     "succeeded": ("●", "good"),
     "failed": ("✗", "bad"),
     "cancelled": ("–", "faint"),
+    # loads of stored predictions
+    "loading": ("◐", "warn"),
+    "ready": ("●", "good"),
+    "removed": ("–", "faint"),
     # releases
     "proposed": ("○", "faint"),
     "waiting": ("◐", "warn"),
