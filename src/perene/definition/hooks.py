@@ -29,11 +29,11 @@ from perene.definition.steps import Step
 from perene.errors import DataError, DeclarationError, Mistake
 
 _TABLE_NAMES = ("rows", "x", "items")
-_VECTOR_NAMES = ("y", "p", "at", "weights", "groups", "positions")
+_VECTOR_NAMES = ("y", "p", "at", "weights", "groups")
 _MAY = {
     "source": ("since", "until"),
     "features": ("rows",),
-    "train": ("x", "y", "rows", "at", "weights", "groups", "positions", "seed"),
+    "train": ("x", "y", "rows", "at", "weights", "groups", "seed"),
     "metric": ("y", "p", "rows", "x", "at", "weights", "groups"),
     "slice": ("rows", "x", "at"),
     "post": ("rows", "x", "p", "items", "at", "folder"),

@@ -157,7 +157,11 @@ class Model:
         return self._add("features", function)
 
     def train(self, function: F) -> F:
-        """``train(x, y, seed)``: anything that predicts; ``predict_proba`` for bool and classes."""
+        """``train(x, y, seed)``: anything that predicts; ``predict_proba`` for bool and classes.
+
+        Of a ranking the rows of a group lie side by side, and ``groups`` has the number of each row's group, from 0 on:
+        ``np.bincount(groups)`` are the sizes that LightGBM and XGBoost ask for.
+        """
         return self._add("train", function)
 
     def metric(

@@ -65,9 +65,7 @@ def _fit(folder: Path) -> dict[str, Any]:
     fitted = _explained(
         model,
         "train",
-        lambda: hook(
-            x=features, y=y, rows=rows, at=rows[model.at], groups=groups, positions=None, weights=None, seed=seed
-        ),
+        lambda: hook(x=features, y=y, rows=rows, at=rows[model.at], groups=groups, weights=None, seed=seed),
     )
     seconds = time.monotonic() - started
     truth = Truthful(rows=rows, y=y, at=rows[model.at], groups=groups)
