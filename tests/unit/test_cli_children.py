@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from io import StringIO
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from perene.cli.children import Children, ProcessEnded
 
 STEADY = "import sys, time; print('ready', flush=True); time.sleep(60)"
+ANSWERS = f"print('listening on http://here', flush=True); {STEADY}"
+ANSWERS_AND_DIES = "print('listening on http://here', flush=True); raise SystemExit(3)"
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
 )
@@ -23,6 +26,13 @@ def wait_for(err: StringIO, text: str) -> None:
     until = time.monotonic() + 20
     while text not in err.getvalue():
         assert time.monotonic() < until, err.getvalue()
+        time.sleep(0.01)
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
         time.sleep(0.01)
 
 
@@ -155,3 +165,55 @@ def _runs(number: int) -> bool:
         return False
     with open(f"/proc/{number}/stat") as stat:  # noqa: PTH123
         return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_one_that_was_well_is_started_again_with_a_pause():
+    """A server that answered and died soon after is started again, each time later; the others never notice."""
+    err, told = StringIO(), []
+    servers = ["server 1", "server 2"]
+    commands = {"server 1": python(ANSWERS_AND_DIES), "server 2": python(ANSWERS)}
+    children = Children(commands=commands, err=err, again_s=0.01, servers=servers, ready=told.append)
+    runner = threading.Thread(target=children.run)
+    runner.start()
+    wait_for(err, "started again in 0.02 s")
+    wait_until(lambda: told)
+
+    children.stop()
+    runner.join(timeout=20)
+
+    assert told == ["http://here"]
+    assert err.getvalue().index("started again in 0.01 s") < err.getvalue().index("server 1 │ answers again")
+    assert "server 2 │ ended" not in err.getvalue()
+    assert "listening" not in err.getvalue()
+
+
+def test_one_that_dies_again_and_again_ends_all():
+    """A crash loop ends with an error that says how often."""
+    err = StringIO()
+    commands = {"server 1": python(ANSWERS_AND_DIES), "server 2": python(ANSWERS)}
+    children = Children(commands=commands, err=err, again_s=0.001, servers=list(commands))
+
+    with pytest.raises(ProcessEnded, match="the server 1 ended by itself 6 times") as caught:
+        children.run()
+
+    assert "exit code is 3" in caught.value.why
+    assert all(child.process.poll() is not None for child in children._children.values())
+
+
+def test_servers_are_told_of_when_all_of_them_listen():
+    """The address comes once, from the last."""
+    err, told = StringIO(), []
+    commands = {"server 1": python(ANSWERS), "server 2": python(f"import sys; sys.stdin.readline(); {ANSWERS}")}
+    children = Children(commands=commands, err=err, servers=list(commands), ready=told.append)
+    runner = threading.Thread(target=children.run)
+    runner.start()
+    wait_until(lambda: "server 1" in children._listening)
+    before = list(told)
+
+    children._children["server 2"].process.stdin.write(b"\n")
+    children._children["server 2"].process.stdin.flush()
+    wait_until(lambda: told)
+    children.stop()
+    runner.join(timeout=20)
+
+    assert (before, told) == ([], ["http://here"])

@@ -110,6 +110,21 @@ def test_request_becomes_a_frame():
     assert row.row(0) == ("UA", 1, "EWR", datetime(2013, 1, 1, 10, tzinfo=UTC), 10.0, None, None, "unknown")
 
 
+def test_no_more_is_told_than_can_be_read():
+    """Of very many bad fields 1,000 are named, and all bad rows counted; of a row that is far too wide, only that."""
+    many, wide = [{"x": 1}] * 2000, [{str(n): 1 for n in range(5000)}]
+
+    with pytest.raises(BadRows) as of_many:
+        SCHEMA.parse_json(many)
+    with pytest.raises(BadRows) as of_wide:
+        SCHEMA.parse_json(wide)
+
+    assert len(of_many.value.fields) == 1000
+    assert of_many.value.what.startswith("2000 of 2000 rows")
+    assert [(f.row, f.field) for f in of_wide.value.fields] == [(0, "")]
+    assert "5,000 fields" in of_wide.value.fields[0].what
+
+
 def test_every_bad_row_and_field_is_named():
     """A refusal names each bad field of each bad row, in the order sent."""
     rows = [

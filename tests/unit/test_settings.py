@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,11 @@ def test_every_setting_can_be_said(load) -> None:
         [serve]
         host = "::1"
         port = 0
+        workers = 4
+        max_rows = 50
+        max_body = "64MiB"
+        queue_rows = 9
+        deadline = "250ms"
         on_log_failure = "refuse"
         durability = "fsync"
         journal_rows = 7
@@ -84,6 +90,11 @@ def test_every_setting_can_be_said(load) -> None:
         storage="s3://bucket/store",
         host="::1",
         port=0,
+        workers=4,
+        max_rows=50,
+        max_body=64 * 1024 * 1024,
+        queue_rows=9,
+        deadline=timedelta(milliseconds=250),
         on_log_failure="refuse",
         durability="fsync",
         journal_rows=7,
@@ -128,6 +139,10 @@ def test_dev_needs_no_table_of_its_own(load) -> None:
         ("PERENE__PROJECT", "7", "project", "7"),
         ("PERENE__MODELS", "a.py, b/*.py ,", "models", ("a.py", "b/*.py")),
         ("PERENE__SERVE__JOURNAL_SECONDS", "0.5", "journal_seconds", 0.5),
+        ("PERENE__SERVE__WORKERS", "3", "workers", 3),
+        ("PERENE__SERVE__MAX_BODY", "1kB", "max_body", 1000),
+        ("PERENE__SERVE__MAX_BODY", "1000", "max_body", 1000),
+        ("PERENE__SERVE__DEADLINE", "never", "deadline", None),
         ("PERENE__SERVE__ON_LOG_FAILURE", "refuse", "on_log_failure", "refuse"),
         ("PERENE__TIME__SPEED", "60", "speed", 60.0),
         ("PERENE__BUNDLE__INCLUDE", "a.csv", "bundle_include", ("a.csv",)),
@@ -230,6 +245,12 @@ def test_an_unknown_key_is_named_with_the_one_that_was_meant(refused, text, wher
         ("[serve]\nport = 80.0", "serve.port", "must be a whole number, not 80.0"),
         ("[serve]\nport = true", "serve.port", "must be a whole number, not true or false"),
         ("[serve]\nport = -1", "serve.port", "must be at least 0 and at most 65535, not -1"),
+        ("[serve]\nworkers = 0", "serve.workers", "must be at least 1 and at most 64, not 0"),
+        ("[serve]\nmax_rows = 0", "serve.max_rows", "must be at least 1, not 0"),
+        ("[serve]\nmax_body = 'much'", "serve.max_body", "is not a size"),
+        ("[serve]\nqueue_rows = 1.5", "serve.queue_rows", "must be a whole number, not 1.5"),
+        ("[serve]\ndeadline = 30", "serve.deadline", "must be a text, not 30"),
+        ("[serve]\ndeadline = '0s'", "serve.deadline", "must be longer than nothing"),
         ("[serve]\njournal_rows = 0", "serve.journal_rows", "must be at least 1, not 0"),
         ("[serve]\njournal_seconds = 0", "serve.journal_seconds", "must be more than 0, not 0"),
         ("[serve]\njournal_seconds = nan", "serve.journal_seconds", "must be a number, not nan"),

@@ -19,7 +19,7 @@ _LAST_GRACE_S = 3.0
 SETTLED_S = 10.0  # one that ran this long is started again when it ends; an earlier end would repeat itself
 LISTENING = "listening on "  # what a server says, with its address, as soon as it answers
 _AGAIN = 5  # so often one that had been well may end early before all are stopped
-_AGAIN_S = 0.5  # until it is started again, and twice as long each time
+AGAIN_S = 0.5  # until it is started again, and twice as long each time
 _PAUSE_S = 0.1
 SAME_WISH_S = 0.5  # a second signal within this is the first one again: some wrappers pass on what the terminal sent
 _WITH_PARENT = "PERENE_WITH_PARENT"
@@ -70,6 +70,7 @@ class Children:
     grace_s: float = GRACE_S
     settled_s: float = SETTLED_S
     same_wish_s: float = SAME_WISH_S
+    again_s: float = AGAIN_S
     servers: Sequence[str] = ()
     ready: Callable[[str], None] | None = None
     _listening: set[str] = field(default_factory=set)
@@ -139,7 +140,7 @@ class Children:
                 why=f"its exit code is {code}; its last lines are above",
                 mend=f"mend what they name, or run it alone: perene {' '.join(child.command[3:])}",
             )
-        pause_s = _AGAIN_S * 2 ** (child.early_ends - 1) if is_early else 0.0
+        pause_s = self.again_s * 2 ** (child.early_ends - 1) if is_early else 0.0
         child.again_at = now + pause_s
         self._write(child.name, f"ended with code {code}; started again{f' in {pause_s:g} s' if pause_s else ''}")
         _close(child.process)

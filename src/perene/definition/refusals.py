@@ -29,6 +29,7 @@ _TEXTS = {
     "max_length": "must have at most {} characters",
     "pattern": "must match {}",
 }
+_LONGEST = 100  # characters of a name that may have been meant to be another
 NULL = "must not be null"
 MISSING = "is missing"
 
@@ -46,7 +47,7 @@ def wrong(field: Field) -> str:
 
 def unknown(name: str, known: Iterable[str]) -> str:
     """That a name is not known, with the one that was probably meant."""
-    return f"is not known{did_you_mean(name, known)}"
+    return f"is not known{did_you_mean(name, known) if len(name) < _LONGEST else ''}"
 
 
 def refusal(detail: Mapping[str, Any], fields: Sequence[Field], item: object) -> str:

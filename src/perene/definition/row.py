@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from functools import cached_property
@@ -25,6 +25,9 @@ from perene.errors import BadField, BadRows, DeclarationError, Mistake
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 # Columns that perene puts beside a Row's own.
 RESERVED = frozenset({"prediction_id", "key", "event_at", "label", "known_at", "part"})
+MOST_BAD = 1000  # fields that are told of; with more, telling costs more than predicting
+_MOST_UNKNOWN = 100  # fields of one row
+_LONGEST = 200  # characters of a field's name
 
 
 class Row(BaseModel):
@@ -89,7 +92,7 @@ class RowSchema:
         """The rows of a request's decoded JSON, in their order.
 
         Raises:
-            BadRows: with every bad field of every bad row.
+            BadRows: with every bad field of every bad row, up to ``MOST_BAD``.
         """
         return self.read_json(items)[0]
 
@@ -97,7 +100,7 @@ class RowSchema:
         """The same as a frame and as plain values: instants are microseconds since 1970 in these, and dates days.
 
         Raises:
-            BadRows: with every bad field of every bad row.
+            BadRows: with every bad field of every bad row, up to ``MOST_BAD``.
         """
         rows = self._valid(self._json, items)
         frame = pl.DataFrame(rows, schema=self.polars)
@@ -111,7 +114,7 @@ class RowSchema:
         """The rows of Python values: datetimes and dates as such, enums as members or values.
 
         Raises:
-            BadRows: with every bad field of every bad row.
+            BadRows: with every bad field of every bad row, up to ``MOST_BAD``.
         """
         plain = [{k: v.value if isinstance(v, Enum) else v for k, v in dict(record).items()} for record in records]
         return pl.DataFrame(self._valid(self._python, plain), schema=self.polars)
@@ -146,16 +149,25 @@ class RowSchema:
     def _valid(self, validator: SchemaValidator, items: Sequence[object]) -> list[dict[str, Any]]:
         try:
             rows: list[dict[str, Any]] = validator.validate_python(list(items))
-        except ValidationError as error:
-            raise self._refused(error, items) from None
+        except ValidationError:
+            raise self._refused(validator, items) from None
         return rows
 
-    def _refused(self, error: ValidationError, items: Sequence[object]) -> BadRows:
-        bad = bad_fields(error, self.fields, items)
-        count = len({field.row for field in bad})
+    def _refused(self, validator: SchemaValidator, items: Sequence[object]) -> BadRows:
+        bad: list[BadField] = []
+        count = 0
+        for row, item in enumerate(items):
+            if len(bad) >= MOST_BAD:
+                count += not validator.isinstance_python([item])
+                continue
+            try:
+                validator.validate_python([item])
+            except ValidationError as error:
+                count += 1
+                bad += [replace(field, row=row) for field in bad_fields(error, self.fields, [item])]
         return BadRows(
             f"{count} of {len(items)} {'row does' if count == 1 else 'rows do'} not fit {self.name}",
-            bad,
+            tuple(bad[:MOST_BAD]),
             mend=f"send the fields that {self.name} declares, with their types",
         )
 
@@ -179,11 +191,15 @@ def validator(fields: Sequence[Field], *, json: bool) -> SchemaValidator:
 
 
 def bad_fields(error: ValidationError, fields: Sequence[Field], items: Sequence[object]) -> tuple[BadField, ...]:
-    """What a ``validator`` refused of the items, in their order."""
+    """What a ``validator`` refused of the items, in their order; of one that is far too wide, only that."""
+    for row, item in enumerate(items):
+        if isinstance(item, Mapping) and len(item) > len(fields) + _MOST_UNKNOWN:
+            what = f"the row has {len(item):,} fields, and {len(fields)} are known"
+            return (BadField(row=row, field="", what=what),)
     bad = (
         BadField(
             row=int(detail["loc"][0]),
-            field=str(detail["loc"][1]) if len(detail["loc"]) > 1 else "",
+            field=str(detail["loc"][1])[:_LONGEST] if len(detail["loc"]) > 1 else "",
             what=refusal(detail, fields, items[int(detail["loc"][0])]),
         )
         for detail in error.errors(include_url=False, include_context=False, include_input=False)

@@ -15,7 +15,7 @@ from perene.definition.checking import check_frame
 from perene.definition.columns import Field
 from perene.definition.label import Task
 from perene.definition.model import Model
-from perene.definition.row import bad_fields, validator
+from perene.definition.row import MOST_BAD, bad_fields, validator
 from perene.errors import BadField, BadRows, DataError
 from perene.pipelines.knowing import FUTURE, latest_event, too_early
 from perene.records.identity import identity
@@ -70,19 +70,23 @@ def parse_truths(
     checks = {by_id: validator(fields, json=True) for by_id, fields in shapes.items()}
     truths: list[Truth] = []
     bad: list[BadField] = []
+    bad_rows = 0
     for position, item in enumerate(items):
         by_id = isinstance(item, dict) and "prediction_id" in item
         try:
             (said,) = checks[by_id].validate_python([item])
         except pydantic.ValidationError as error:
-            bad += [replace(found, row=position) for found in bad_fields(error, shapes[by_id], [item])]
+            bad_rows += 1
+            if len(bad) < MOST_BAD:
+                bad += [replace(found, row=position) for found in bad_fields(error, shapes[by_id], [item])]
             continue
         if not by_id and (early := _early(model, said, now)) is not None:
+            bad_rows += 1
             bad.append(replace(early, row=position))
             continue
         truths.append(_truth(model, said, now=now, recorded_at=recorded_at, source=source))
     if bad:
-        raise _no_truths(model, bad, rows=len({found.row for found in bad}), of=len(items))
+        raise _no_truths(model, bad[:MOST_BAD], rows=bad_rows, of=len(items))
     return truths
 
 

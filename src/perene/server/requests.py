@@ -94,7 +94,7 @@ def read_rows(body: bytes, limits: Limits) -> list[Any]:
         rows = _DECODER.decode(body)
     except msgspec.ValidationError as error:
         raise RequestError("the body is not as it should be", why=str(error), mend='send {"rows": [{…}]}') from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError("the body is not JSON", why=str(error), mend='send {"rows": [{…}]}') from error
     check_count(rows.rows, limits)
     return rows.rows

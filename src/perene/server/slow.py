@@ -39,7 +39,7 @@ class SlowConnections:
 def _waits_for(connection: Connection) -> tuple[str, object] | None:
     """What the server waits for here, and of which request; None where it is the server's turn, or nobody's."""
     cycle = connection.cycle
-    if connection.transport.is_closing():
+    if connection.transport.is_closing() or connection.transport.get_write_buffer_size():
         return "reader", cycle
     if cycle is None or cycle.response_complete:
         is_idle = connection.timeout_keep_alive_task is not None  # between two requests; uvicorn ends it in time
