@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
@@ -33,7 +35,7 @@ def log(lived) -> pl.DataFrame:
     """The prediction log, a line for each candidate, in the order of their making."""
     app = perene.open_project(lived[0])
     try:
-        return app.predictions.scan(app.model("videos")).collect().sort("predicted_at", "position")
+        return app.predictions.scan(app.model("videos")).collect().sort("recorded_at", "position")
     finally:
         app.close()
 
@@ -58,13 +60,12 @@ def test_every_candidate_is_logged_once(log) -> None:
 def test_the_court_is_obeyed_from_the_next_request_on(lived, log) -> None:
     """The video was first in a list, and is in none after; the server was not started anew."""
     (video,) = re.findall(r"(v\d+) was first in a list; now it is removed, by order of a court", lived[1])
-    mine = log.with_columns(video=log["request"].struct.field("video")).filter(pl.col("video") == video)
-    before, *after = mine.to_dicts()[mine["rank"].to_list().index(1) :]
+    mine = log.unnest("request").filter(pl.col("video") == video)
+    before, now = mine.filter(pl.col("visit") == "court-0").to_dicts()
+    later = mine.filter(pl.col("recorded_at") > before["recorded_at"])
 
-    assert before["rank"] == 1
-    assert len(after) > 0
-    assert {line["removed"] for line in after} <= {"by order of a court", "toxic"}
-    assert after[0]["request"]["visit"] == before["request"]["visit"]
+    assert (before["rank"], now["rank"]) == (1, None)
+    assert set(later["removed"]) == {"by order of a court"}
     assert f"{video}  # case 7/26" in (lived[0] / "removed" / "videos.txt").read_text()
 
 
@@ -77,6 +78,34 @@ def test_the_trace_tells_each_step_and_the_whole_list(lived) -> None:
     assert re.search(r"legal\t[\d.e-]+ #1 → [\d.e-]+ removed", said)
     assert "answer\tremoved: by order of a court" in said
     assert len(re.findall(r"court-0 v\d+ ", said)) >= 14
+
+
+def test_a_trace_is_the_same_before_and_after_it_comes_into_the_log(lived, server_of, tmp_path) -> None:
+    """Score and place at each step, one after the other, and the whole group as it was answered."""
+    folder = shutil.copytree(lived[0], tmp_path / "project")
+    app = perene.open_project(folder)
+    row = app.predictions.scan(app.model("videos")).collect()["request"][0] | {"visit": "9-9"}
+    rows = [{**row, "video": f"x{n}", "shown_at": row["shown_at"].isoformat(), "taste": float(n)} for n in range(4)]
+    with server_of(folder) as server, closing(server.client()) as client:
+        status, answer = client.predict(rows, model="videos")
+        assert status == 200, answer
+        waiting = [app.trace(one["prediction_id"]) for one in answer["predictions"]]
+        app.drained()
+    logged = [app.trace(one["prediction_id"]) for one in answer["predictions"]]
+    app.close()
+
+    assert waiting == logged
+    for n, trace in enumerate(logged, start=1):
+        steps = trace["steps"]
+        assert [step["name"] for step in steps] == ["safe", "trusted", "honest", "mixed", "legal", "first_page"]
+        assert steps[0]["before"] == {"score": trace["raw"], "rank": n}
+        assert [step["after"] for step in steps[:-1]] == [step["before"] for step in steps[1:]]
+        assert steps[-1]["after"] == {"score": trace["answer"], "rank": trace["rank"]} == {
+            "score": answer["predictions"][n - 1]["score"], "rank": n,
+        }  # fmt: skip
+        assert [item["rank"] for item in trace["group"]["items"]] == [1, 2, 3, 4]
+        assert trace["group"]["items"][n - 1]["prediction_id"] == trace["prediction_id"]
+        assert (trace["role"], trace["mode"], trace["removed"]) == ("champion", "online", None)
 
 
 def test_the_steps_change_the_lists_as_they_say(lived) -> None:

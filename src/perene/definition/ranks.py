@@ -74,6 +74,14 @@ def rank_rows(model: Model, groups: Groups, scores: Numbers, given: dict[str, An
     return made
 
 
+def redo_ranks(model: Model, items: Items, given: dict[str, Any]) -> Items:
+    """A group that was answered before, with the steps done again that must hold now (``recheck``)."""
+    for hook in model.posts:
+        if hook.recheck:
+            items = _step(hook, items, given)
+    return items
+
+
 def _by_score(groups: Groups, scores: Numbers) -> NDArray[np.int64]:
     """The rank of each row in its group, at once."""
     order = np.lexsort((-scores, groups))

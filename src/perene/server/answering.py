@@ -21,6 +21,7 @@ from perene.pipelines.predictor import Output, Predictor
 from perene.pipelines.serving import logged_fields
 from perene.records.identity import new_ids
 from perene.records.roles import CANARY, CHAMPION
+from perene.server.again import hold_again
 from perene.server.answered import Said, said_of
 from perene.server.aside import Aside, Asked
 from perene.server.batcher import Batcher
@@ -204,7 +205,10 @@ class _Batch:
                     wanted[place] = Given(id_, row_digest(self._records[place]))
                     self._ids[place] = id_
             start += len(request.rows)
-        return known.look_up(self._model, wanted) if wanted else {}
+        if not wanted:
+            return {}
+        requests = [request for request, _ in self._request_of]
+        return hold_again(self._model, self._rows, known.look_up(self._model, wanted), requests)
 
     def compute(self) -> None:
         """Ask the versions, and count it. Raises what the champion's code raised, as a ServingError."""
