@@ -190,6 +190,7 @@ def a_request(**changes: Any) -> dict[str, Any]:
         (a_request(grams={"parameters": {"binary_data_size": "8"}}), 400, "not all there"),
         (a_request() | {"outputs": [{"name": "colour"}]}, 400, "no output 'colour'"),
         (a_request() | {"parameters": {"content_type": "hg_json"}}, 400, "content_type"),
+        (a_request() | {"parameters": {"sequence_id": 7}}, 400, "sequence_id"),
         ({"inputs": a_request()["inputs"] * 2}, 400, "stands twice"),
         ({"inputs": a_request()["inputs"][:2]}, 400, "grams"),
         (a_request(grams={"data": [None]}), 422, "row 0, grams"),

@@ -145,3 +145,25 @@ def test_the_server_keeps_what_the_document_promises(server, schema, name, mode)
         case.call_and_validate(base_url=f"http://127.0.0.1:{server.port}", checks=checks)
 
     asks()
+
+
+def asked(client, operation, headers: dict[str, str]) -> tuple[int, str]:
+    """Status and content type of an operation that is asked with headers."""
+    path = re.sub(r"{\w+}", "1", operation.path.replace("{model}", MODEL))
+    status, _ = client.ask(operation.method, path, b"{}" if operation.method == "POST" else None, headers)
+    return status, client.headers["content-type"]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_every_operation_checks_the_host(client, operation) -> None:
+    """A web page that was rebound to loopback reads nothing, and is told so in the protocol's words."""
+    assert asked(client, operation, {"host": "evil.example:80"}) == (421, operation.error[0])
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+@pytest.mark.parametrize(
+    "operation", [o for o in OPERATIONS if o.method == "POST"], ids=lambda operation: operation.name
+)
+def test_no_operation_takes_what_a_browser_sends_for_any_page(client, operation, kind) -> None:
+    """A content type that needs no leave of the server is refused wherever something is sent."""
+    assert asked(client, operation, {"content-type": kind}) == (415, operation.error[0])

@@ -20,8 +20,9 @@ from perene.server import offline
 from perene.server.hot import unknown_model
 from perene.server.metrics import Metrics
 from perene.server.openapi import openapi
-from perene.server.problems import RequestError, Tell, problem
+from perene.server.problems import RequestError, problem
 from perene.server.protocols import inference, scoring
+from perene.server.protocols.telling import teller
 from perene.server.requests import check_json, read_body, read_rows
 from perene.server.service import Service
 
@@ -152,17 +153,9 @@ def _json(content: object, *, status: int = 200) -> Response:
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    refusal = problem(error, _teller(request.url.path))
+    refusal = problem(error, teller(request.url.path))
     headers = {name.decode(): value.decode() for name, value in refusal.headers}
     return Response(refusal.body, refusal.status, headers)
-
-
-def _teller(path: str) -> Tell | None:
-    """How errors are said at a path: as its protocol does."""
-    first = path.split("/")[1]
-    if first == "v2":
-        return inference.told
-    return scoring.told if first in ("mlflow", "invocations") else None
 
 
 async def _refuse_route(request: Request, error: HTTPException) -> Response:

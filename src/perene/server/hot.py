@@ -10,6 +10,7 @@ from perene.errors import NotFound
 from perene.server.answering import Answering
 from perene.server.asking import ask
 from perene.server.problems import RequestError, problem
+from perene.server.protocols.telling import teller
 from perene.server.requests import Limits, check_host, check_json, read_body, read_rows
 
 PREFIX = "/v1/models/"
@@ -38,7 +39,7 @@ class HotRoute:
             if is_hot:
                 body = await self._predict(path[len(PREFIX) : -len(SUFFIX)], scope, receive)
         except Exception as error:  # noqa: BLE001 - the door: every error becomes an answer
-            refusal = problem(error)
+            refusal = problem(error, teller(path))
             await send({"type": "http.response.start", "status": refusal.status, "headers": refusal.headers})
             await send({"type": "http.response.body", "body": refusal.body})
             return

@@ -96,6 +96,9 @@ class _Lately(Generic[Answer]):
         except PereneError as error:
             self._answer = None
             log.warning("metrics_unreadable what=%s why=%s", error.what, error.why)
+        except Exception:  # the edge of a thread, in which a model's metrics are asked: recorded, and asked again later
+            self._answer = None
+            log.exception("metrics_failed")
         finally:
             self._asking = None
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from perene.definition.model import Model
-from perene.errors import NotFound, PereneError
+from perene.errors import NotFound
 from perene.server.answering import Answering
 from perene.server.asking import ask
 from perene.server.hot import unknown_model
@@ -168,12 +168,6 @@ def _decoded(body: bytes, header_length: str | None) -> tuple[tensors.InferReque
         raise RequestError("the body is not as it should be", why=str(error), mend=_MEND) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise RequestError("the body is not JSON", why=str(error), mend=_MEND) from error
-
-
-def told(error: PereneError, status: int) -> tuple[str, object]:
-    """An error as this protocol says it."""
-    parts = [error.what, error.why, *error.seen, error.mend]
-    return "application/json", {"error": "; ".join(part for part in parts if part)}
 
 
 def _json(content: object, *, status: int = 200) -> Response:

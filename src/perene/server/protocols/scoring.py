@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from perene.definition.columns import Field
-from perene.errors import NotFound, PereneError
+from perene.errors import NotFound
 from perene.server.answering import Answering, no_live_version
 from perene.server.asking import ask
 from perene.server.hot import unknown_model
@@ -32,13 +32,6 @@ PREFIX = "/mlflow/{model}"
 _JSON, _CSV = "application/json", "text/csv"
 _FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
 _MEND = 'send {"dataframe_records": [{…}]}'
-_ERROR_CODES = {
-    404: "RESOURCE_DOES_NOT_EXIST",
-    409: "RESOURCE_CONFLICT",
-    500: "INTERNAL_ERROR",
-    503: "TEMPORARILY_UNAVAILABLE",
-    504: "TEMPORARILY_UNAVAILABLE",
-}
 
 
 def routes(service: Service) -> list[Route]:
@@ -216,10 +209,3 @@ def answer(content: Mapping[str, object]) -> bytes:
             "model_version": content["model_version"],
         }
     )
-
-
-def told(error: PereneError, status: int) -> tuple[str, object]:
-    """An error as this protocol says it."""
-    parts = [error.what, error.why, *error.seen, error.mend]
-    code = _ERROR_CODES.get(status, "BAD_REQUEST")
-    return _JSON, {"error_code": code, "message": "; ".join(part for part in parts if part)}

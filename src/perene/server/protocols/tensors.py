@@ -103,6 +103,8 @@ def rows_of(request: InferRequest, binary: bytes, fields: Sequence[Field]) -> li
         BadRows: bytes that are no text.
     """
     _check_content_type(request.parameters)
+    if request.parameters.get("sequence_id"):
+        raise RequestError("models answer each request by itself", why="it has a sequence_id", mend="leave it out")
     known = {field.name: field for field in fields}
     columns: dict[str, list[object]] = {}
     for tensor, raw in _with_bytes(request.inputs, binary):
