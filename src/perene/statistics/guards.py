@@ -20,16 +20,17 @@ LEAST_JUMP = 1.0  # standard deviations of the other version's answers
 LEAST_JUMP_SHARE = 0.01  # of their mean
 LEAST_PAIRS = 200
 LEAST_BATCHES = 50
-_USUAL = (1, 100)  # what is taken as seen before anything was: one of a hundred
+_USUAL = 100  # requests, of which one is bad: what is taken as seen before that many were
 
 
 def fails_more(bad: float, asked: float, bad_before: float, asked_before: float, *, least: float = LEAST_SHARE) -> bool:
     """Whether a share of bad requests is surely above the one before, and by more than ``least``.
 
     Given how many are bad in all, those of the new version are binomial if both are alike (Przyborowski and Wilenski
-    1940). One bad of a hundred is added to what was seen before, so that a version without a past can be judged.
+    1940). One bad is added to what was seen before, which is a hundred at least, so that a version without a past can
+    be judged.
     """
-    bad_before, asked_before = bad_before + _USUAL[0], asked_before + _USUAL[1]
+    bad_before, asked_before = bad_before + 1, max(asked_before + 1, _USUAL)
     if asked <= 0 or bad / asked - bad_before / asked_before <= least:
         return False
     return _binomial_tail(bad, bad + bad_before, asked / (asked + asked_before)) < SURE_P

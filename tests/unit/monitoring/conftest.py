@@ -19,6 +19,7 @@ from perene.definition.model import Model
 from perene.definition.row import Row
 from perene.pipelines.predictor import Predictor
 from perene.records.model import ModelVersion
+from perene.records.release import AT_ONCE, Course, Release
 from perene.records.verdict import Decision, Evaluation, Verdict
 from perene.repositories.alerts import Alerts
 from perene.repositories.evaluations import Evaluations
@@ -27,6 +28,7 @@ from perene.repositories.predictions import Predictions
 from perene.repositories.releases import Releases
 from perene.repositories.runs import Runs
 from perene.repositories.servers import Servers
+from perene.repositories.servings import Servings
 from perene.repositories.truths import Truths
 from perene.statistics.scores import Constant
 from perene.storage import tables
@@ -76,6 +78,7 @@ class Bench:
         self.alerts = Alerts(self.database)
         self.evaluations = Evaluations(self.database)
         self.servers = Servers(self.database, machine_clock)
+        self.servings = Servings(self.database)
         self.predictions = Predictions(self.lake, self.database)
         self.truths = Truths(self.lake)
         self.declare()
@@ -151,11 +154,15 @@ class Bench:
         made = self.version_record(through, label_mean)
         return self.models.add_version(replace(made, bundle=f"b{len(self.models.versions(self.model.name))}"))
 
-    def release(self, version: ModelVersion, at: datetime) -> None:
-        """Make a version live."""
+    def release(self, version: ModelVersion, at: datetime, course: Course = AT_ONCE) -> Release:
+        """Make a version live, or let it begin its steps."""
         told = {"actor": "ana", "why": "because", "at": at}
         proposed = self.releases.propose(self.model.name, version.version, run=None, evaluation=None, **told)
-        self.releases.approve(proposed.id, **told)
+        return self.releases.approve(proposed.id, **told, course=course)
+
+    def count(self, version: int, role: str, **counts: float) -> None:
+        """Count what servers would have."""
+        self.servings.add({(self.model.name, version, role): counts})
 
     def validate(self, version: ModelVersion, score: float, *, metric: str = "log_loss") -> None:
         """Remember that the gate passed a version with this score."""
