@@ -46,7 +46,7 @@ from perene.storage.database import Database
 from perene.storage.journal import Journal, read_open
 from perene.storage.lake import Lake
 
-_TRIES, _ROUND_S, _LONG_S = 5, 0.2, 20.0  # each request is sent so often, unless that takes long
+_TRIES, _ROUND_S, _LONG_S = 8, 0.2, 20.0  # each request is sent so often, unless that takes long
 _LEAST, _MOST = 10, 200  # requests of a size
 _WARM_UP = 3  # requests
 _GC_EVERY = 50_000  # new objects, as in a server
