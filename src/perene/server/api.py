@@ -129,13 +129,18 @@ class _Api:
         return self._service.models[name].model
 
     def _shown(self, name: str) -> dict[str, object]:
-        predictor = self._service.models[name].predictor
-        version = None if predictor is None else predictor.version
+        lineup = self._service.models[name].lineup
+        version, canary, shadow = (
+            None if predictor is None else predictor.version
+            for predictor in ((lineup.champion, lineup.canary, lineup.shadow) if lineup else (None, None, None))
+        )
         return {
             "name": name,
             "live_version": version and version.version,
             "trained_through": version and plain(version.trained_through),
             "dataset_version": version and version.dataset,
+            "canary": canary and {"version": canary.version, "share": lineup.share if lineup else 0.0},
+            "shadow": shadow and shadow.version,
             "not_loaded": self._not_loaded(name),
         }
 

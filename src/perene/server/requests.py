@@ -12,6 +12,7 @@ from starlette.types import Receive
 
 from perene.definition.durations import duration
 from perene.errors import BadField, BadRows
+from perene.records.roles import answered_id
 from perene.server.problems import RequestError
 
 TIMEOUT = b"x-perene-timeout"  # a duration; the standard header, Prefer: wait=, counts whole seconds
@@ -121,6 +122,8 @@ def take_ids(rows: list[Any]) -> list[str | None] | None:
             continue
         if not isinstance(given, str) or not 0 < len(given) <= _MAX_ID or "\0" in given:  # PostgreSQL keeps no NUL
             bad.append(BadField(row=position, field="prediction_id", what=f"a text of 1 to {_MAX_ID} characters"))
+        elif answered_id(given) != given:
+            bad.append(BadField(row=position, field="prediction_id", what=f"{given!r} is what a shadow's is called"))
         elif given in seen:
             bad.append(BadField(row=position, field="prediction_id", what=f"{given!r} stands twice in this request"))
         else:

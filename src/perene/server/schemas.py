@@ -229,6 +229,8 @@ SHARED: dict[str, Schema] = {
             "live_version": nullable(COUNT),
             "trained_through": nullable(INSTANT),
             "dataset_version": nullable(COUNT),
+            "canary": nullable(record({"version": COUNT, "share": {"type": "number"}})),
+            "shadow": nullable(COUNT),
             "not_loaded": nullable(_NOT_LOADED),
         },
         more=True,
