@@ -147,6 +147,39 @@ def test_without_a_budget_nothing_is_measured(bench) -> None:
     assert NAME not in [check.name for check in b.judge(b.contest(candidate)).verdict.checks]
 
 
+RANKED = """
+def visits(since, until):
+    rows = parcels(since, until)
+    rows = rows.with_columns(
+        sent_at=pl.col("sent_at").dt.truncate("4h"), late=pl.col("number") % 7 == 0,
+        arrived_at=pl.col("sent_at").dt.truncate("4h") + timedelta(minutes=30),
+    )
+    return rows.filter(pl.col("sent_at").is_between(since, until, closed="left"))
+
+
+m = Model("parcels", label=Label("late", bool, group="zone", **WAIT), train=train, latency="5s",
+          **(terms | dict(source=visits)))
+
+
+@m.post
+def halved(p):
+    return p / 2
+"""
+
+
+def test_of_a_ranking_a_request_is_a_group(open_app) -> None:
+    """A ranking is asked group by group, as callers ask: its latency is that of one group."""
+    app = open_app(LINE.replace("np.mean(y)", "np.mean(y.astype(float))") + RANKED)
+    run = app.train("parcels", actor="test")
+
+    (paced,) = app.check_serving("parcels").rehearsal.paced
+
+    assert run.state.value == "succeeded", run.error
+    assert checks_of(app)[NAME][0] is Decision.PASS
+    assert 2 < paced.rows < 6  # a third of 8 rows, and the others
+    assert "post halved" in paced.stages
+
+
 # ── how it is decided ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
