@@ -113,15 +113,15 @@ def test_requests_of_one_batch_are_ranked_each_by_itself(ranking, journal, group
     """Those of one owner too, and the log says of each its group, order and removals."""
     server = Server(ranking, journal, champion=version_of(ranking, 1, Grams()))
 
-    first, second = server.ask(group("ana", 7, 21, 14), group("ana", 70, 35))
+    first, second = server.ask(group("ana", 7, 14, 21), group("ana", 70, 35))
     server.end()
     ranking.drain(journal)
 
-    assert items(first) == ([1, 2], [0])
+    assert items(first) == ([2, 1], [0])
     assert items(second) == ([0, 1], [])
     assert first["predictions"][0]["score"] == 1.5
     assert logged(ranking) == {
-        first["request_id"]: [(0, None, "too many"), (1, 1, None), (2, 2, None)],
+        first["request_id"]: [(0, None, "too many"), (1, 2, None), (2, 1, None)],
         second["request_id"]: [(0, 1, None), (1, 2, None)],
     }
 
