@@ -29,6 +29,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "post":
+        return import_module("perene.post")
     if name not in _HOMES:
         raise AttributeError(f"module 'perene' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)
@@ -37,4 +39,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_HOMES, "post"])

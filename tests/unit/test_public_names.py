@@ -53,6 +53,16 @@ def test_every_public_name_resolves(name) -> None:
     assert value.__doc__
 
 
+def test_the_ready_made_steps_are_a_module() -> None:
+    """``perene.post`` is there without an import of its own, and has a name for each of its steps."""
+    done = subprocess.run([sys.executable, "-c", "import perene; print(perene.post)"], capture_output=True, text=True)
+    module = import_module("perene.post")
+
+    assert "module 'perene.post'" in done.stdout
+    assert "post" in dir(perene)
+    assert all(getattr(module, name).__doc__ for name in module.__all__)
+
+
 def test_every_public_name_is_listed_everywhere() -> None:
     """In __all__, in dir(), for type checkers, and among the homes."""
     source = ast.parse(Path(perene.__file__).read_text(encoding="utf-8"))

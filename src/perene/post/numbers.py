@@ -117,7 +117,7 @@ def threshold(
         values, default = rows[by], math.nan if otherwise is None else otherwise
         keys, marks = pl.Series(list(levels), dtype=values.dtype), pl.Series(list(levels.values()), dtype=pl.Float64)
         found = values.replace_strict(keys, marks, default=default, return_dtype=pl.Float64)
-        return _reached(name, p, found.fill_null(default).to_numpy())
+        return _reached(name, p, found.to_numpy())
 
     def misfits(schema: RowSchema, label: Label) -> Iterator[Wrong]:
         if label.task in (Task.RANKING, Task.MULTICLASS):

@@ -107,6 +107,14 @@ def test_of_two_removals_the_first_holds() -> None:
     assert removed == ["too risky", "minors get no credit", "too risky"]
 
 
+def test_a_removal_by_what_the_model_said() -> None:
+    """A function that names p gets the answers so far, of one row as of many."""
+    model = model_with(post.clip(0, 1), post.filter(lambda p: p, below=0.5, reason="unsure", instead=0))
+
+    assert answered(model, [40, 50], [0.2, 7.0]) == ([0, 1], ["unsure", None])
+    assert answered(model, [40], [0.2]) == ([0], ["unsure"])
+
+
 def test_only_what_must_hold_later_is_done_again() -> None:
     """To a stored answer a filter is not done twice; a block is, and by what holds now."""
     unsafe = post.filter("risk", above=0.15, reason="too risky", instead=9, name="risky")
