@@ -110,6 +110,7 @@ GOOD = {"number": 1, "sent_at": "2026-05-01T12:00:00Z", "grams": 500.0}
         ("number,sent_at,grams\n1,2026-05-01T12:00:00Z", "text/csv", 400, "BAD_REQUEST", "line 2 has 2 cells"),
         ("number,sent_at,grams\nx,2026-05-01T12:00:00Z,1", "text/csv", 422, "BAD_REQUEST", "row 0, number"),
         ("number,sent_at,grams\n1,2026-05-01T12:00:00Z,nan", "text/csv", 422, "BAD_REQUEST", "row 0, grams"),
+        ("number,sent_at,grams\n,2026-05-01T12:00:00Z,1", "text/csv", 422, "BAD_REQUEST", "number: must not be null"),
         ("number,number\n1,2", "text/csv", 400, "BAD_REQUEST", "twice"),
         ('number\n"1', "text/csv", 400, "BAD_REQUEST", "not CSV"),
         (b"\xff\xfe", "text/csv", 400, "BAD_REQUEST", "not CSV"),

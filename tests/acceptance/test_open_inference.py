@@ -15,6 +15,7 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.utils import InferenceServerException
 
 import perene
+from perene.app import open_project
 
 MODEL = "parcel-hours"
 INFER = f"/v2/models/{MODEL}/infer"
@@ -145,6 +146,28 @@ def test_a_version_that_is_not_live_is_not_found(triton, a_row, ask) -> None:
 
     assert refused.value.status() == "404"
     assert "version 1 answers" in refused.value.message()
+
+
+def test_a_path_with_a_version_never_gives_what_another_said(tiny, server_of, a_row, wait_for) -> None:
+    """A prediction that an earlier version made is not answered under the path of the newer one, which says why."""
+    asked = a_request(prediction_id={"datatype": "BYTES", "data": ["mine"]})
+    with server_of(tiny) as server:
+        client = server.client()
+        first = client.ask("POST", f"/v2/models/{MODEL}/versions/1/infer", asked)
+        app = open_project(tiny)
+        app.train(MODEL, actor="test")
+        app.close()
+        wait_for(lambda: client.ask("GET", "/readyz")[1]["serves"] == {MODEL: 2}, seconds=60)
+
+        again = client.ask("POST", f"/v2/models/{MODEL}/versions/2/infer", asked)
+        unpinned = client.ask("POST", INFER, asked)
+        other = client.ask("POST", f"/v2/models/{MODEL}/versions/2/infer", a_request())
+        client.close()
+
+    assert (first[0], again[0], unpinned[0], other[0]) == (200, 404, 200, 200)
+    assert "version 1 answers" in again[1]["error"]
+    assert unpinned[1]["outputs"][2]["data"] == [1]
+    assert unpinned[1]["outputs"][0]["data"] == first[1]["outputs"][0]["data"]
 
 
 def test_bad_values_are_named_by_row_and_field(triton, a_row) -> None:

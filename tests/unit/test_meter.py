@@ -79,15 +79,15 @@ def test_what_a_killed_process_counted_is_not_lost_while_its_server_lives(tmp_pa
     next_one.close()
 
 
-def test_a_server_that_starts_anew_counts_from_zero(tmp_path) -> None:
+@pytest.mark.parametrize("next_one", ["s", "t"])
+def test_a_server_that_starts_anew_counts_from_zero(tmp_path, next_one) -> None:
     """What is left of a server of which no process lives is swept, whichever server starts next."""
     with subprocess.Popen([sys.executable, "-c", COUNTS, str(tmp_path), "20"], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         process.kill()
 
-    made(tmp_path, "t").close()
-    meter = made(tmp_path)
+    meter = made(tmp_path, next_one)
 
     assert meter.total()[ANSWERED] == 0
     assert len(files(tmp_path)) == 1
