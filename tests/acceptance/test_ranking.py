@@ -266,3 +266,8 @@ def test_the_command_line_predicts_groups_best_first(project: Path, tmp_path: Pa
         ("b", 1, 1, None),
         ("b", 0, 2, None),
     ]
+
+
+def test_a_release_says_how_many_groups_it_was_judged_on(project: Path, call) -> None:
+    """Not rows: the verdict counts what its metric has a value of."""
+    assert "judged on\t160 groups of 10 days" in call(project, "release", "show", "1").out

@@ -27,7 +27,7 @@ def verdict_fields(verdict: Verdict, *, unit: str | None = None) -> list[tuple[s
         allowed = f", allowed {number(verdict.margin, unit)}" if verdict.margin is not None else ""
         fields.append(("difference", f"{found}{allowed}; below 0 is better"))
     fields += [("margin beside", text) for text in [_references(verdict, unit)] if text]
-    judged = f"{counted(verdict.rows, 'row')} of {counted(verdict.days, 'day')}"
+    judged = f"{counted(verdict.rows, verdict.per)} of {counted(verdict.days, 'day')}"
     more = f"; {counted(verdict.days_needed, 'day')} would decide" if verdict.days_needed else ""
     fields.append(("judged on", judged + more))
     if len(verdict.checks) > 1:

@@ -158,9 +158,10 @@ class _Trial:
         gate, metric = self.test.model.gate, self.test.metric.name
         assert gate.margin is not None  # the model fills it in
         late = self._past_deadline
-        return judge(
+        verdict = judge(
             comparison, gate, margin=gate.margin, metric=metric, evidence=evidence, against=against, past_deadline=late
         )
+        return replace(verdict, per=self.test.metric.per)
 
     def _against_anchor(self, mine: Said) -> Verdict | None:
         anchor = self._contest.anchor

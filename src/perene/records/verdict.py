@@ -39,7 +39,8 @@ class Verdict:
     ``references`` are what it may be held against, in the same unit: ``half_gain`` (half of what the champion gains
     over a constant), ``skipped`` (what skipping one release costs: the previous champion on these rows) and ``mde``
     (the smallest effect that the window shows). ``days_needed`` is how many days of rows would decide (None when
-    decided or unknowable). ``against`` is "champion" or "baseline".
+    decided or unknowable). ``against`` is "champion" or "baseline". ``rows`` counts what the metric has a value of,
+    which ``per`` names: "row", or "group" of a ranking.
     """
 
     decision: Decision
@@ -58,6 +59,7 @@ class Verdict:
     released_on_deadline: bool = False
     references: Mapping[str, float | None] | None = None
     certified: bool = False
+    per: str = "row"
     checks: tuple[Check, ...] = ()
 
 

@@ -92,7 +92,8 @@ def test_groups_are_counted_and_scored(bench) -> None:
     scores = {
         sign: [ndcg_score([y], [[sign * v for v in fit]]) for _, y, fit in visits.iter_rows()] for sign in (1, -1)
     }
-    assert (verdict.metric, verdict.rows, verdict.decision) == ("ndcg", visits.height, Decision.WORSE)
+    assert (verdict.metric, verdict.rows, verdict.per) == ("ndcg", visits.height, "group")
+    assert verdict.decision is Decision.WORSE
     assert verdict.champion_score == pytest.approx(np.mean(scores[1]))
     assert verdict.candidate_score == pytest.approx(np.mean(scores[-1]))
     assert sum(evaluation.by_day["rows"]) == visits.height
