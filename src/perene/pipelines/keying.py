@@ -6,14 +6,14 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from functools import lru_cache
 
-import polars as pl
-from pydantic_core import ValidationError
+from pydantic_core import SchemaValidator, ValidationError
 
 from perene.definition.model import Model
-from perene.definition.row import bad_fields, validator
+from perene.definition.row import RowSchema, bad_fields, validator
 from perene.errors import BadField, BadRows
-from perene.storage.envelope import keys
+from perene.records.identity import identity
 
 _WHOLE = re.compile(r"-?\d+")
 _FLAGS = {"true": True, "false": False}
@@ -27,13 +27,11 @@ def parse_keys(model: Model, given: Sequence[object], *, is_json: bool = True) -
     Raises BadRows: with each key that does not fit the Row.
     """
     named = [_named(model, place, key) for place, key in enumerate(given)]
-    fields = [model.schema[name] for name in model.key]
     try:
-        rows = validator(fields, json=is_json).validate_python(named)
+        rows = _validator(model.schema, model.key, is_json).validate_python(named)
     except ValidationError as error:
-        raise _refused(model, bad_fields(error, fields, named)) from None
-    schema = {name: model.schema.polars[name] for name in model.key}
-    return keys(pl.DataFrame(rows, schema=schema), model.key).to_list()
+        raise _refused(model, bad_fields(error, [model.schema[name] for name in model.key], named)) from None
+    return [identity({name: row[name] for name in model.key}) for row in rows]
 
 
 def read_key(model: Model, text: str, *, decode: Callable[[str], str] = str) -> object:
@@ -52,6 +50,11 @@ def read_key(model: Model, text: str, *, decode: Callable[[str], str] = str) -> 
     if len(parts) != len(kinds):
         raise _refused(model, (_wrong_count(model, 0, len(parts)),))
     return [_typed(part, kind) for part, kind in zip(parts, kinds, strict=True)]
+
+
+@lru_cache(maxsize=64)
+def _validator(schema: RowSchema, key: tuple[str, ...], is_json: bool) -> SchemaValidator:
+    return validator([schema[name] for name in key], json=is_json)
 
 
 def _named(model: Model, place: int, key: object) -> Mapping[str, object]:
