@@ -1,12 +1,13 @@
-"""Serving: perene beside its peers, on the same two models, the same rows and the same machine.
+"""Serving: perene beside its peers, with the same models, the same rows and on the same machine.
 
-    python -m benchmarks.serving                          everything; about 45 minutes, the first time 10 more
+    python -m benchmarks.serving                          everything; about an hour, the first time 10 minutes more
     python -m benchmarks.serving --cases native           one case
     python -m benchmarks.serving --servers perene,echo    some servers; perene always runs
     python -m benchmarks.serving --rounds 1 --seconds 2   a look
 
-Two cases, LightGBM with 200 trees of 63 leaves on the flights of 2013, trained through perene: *native* (features in
-polars, declared as the demo declares its own) and *as is* (a scikit-learn Pipeline on pandas, unchanged). Peers serve
+LightGBM with 200 trees of 63 leaves on the flights of 2013, trained through perene, in three cases: *native* (features
+in polars, declared as the demo declares its own), *as is* (a scikit-learn Pipeline on pandas, unchanged) and *called*
+(the same with a step more, so that perene cannot call its booster; beside FastAPI and BentoML only). Peers serve
 the same model as their documentation recommends, with two workers, in environments of their own (peers/*.txt, made
 here under .benchmarks/envs). Load comes from wrk (Debian: apt-get install wrk) in a process of its own: single rows by
 1 and by 64 connections, 100 rows by 8; each request has other rows. perene journals every prediction before it answers.
@@ -23,12 +24,14 @@ import argparse
 import os
 import platform
 import shutil
+import signal
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import polars as pl
 from benchmarks.serving import recipes
-from benchmarks.serving.project import CASES, Case, ensure_project, rows_of, write_model
+from benchmarks.serving.project import CALLED, CASES, Case, ensure_project, rows_of, write_model
 from benchmarks.serving.protocols import Rows
 from benchmarks.serving.recipes import PEERS_OF, Place
 from benchmarks.serving.results import Results
@@ -48,6 +51,7 @@ def main() -> None:
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is missing: apt-get install wrk")
     os.environ["OMP_NUM_THREADS"] = "1"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("asked to end; the same command goes on"))  # servers end too
     SCRATCH.mkdir(exist_ok=True)
     if asked.fresh:
         shutil.rmtree(SCRATCH / "serving", ignore_errors=True)
@@ -117,6 +121,8 @@ def load_rounds(place, wanted: list[Recipe], rows: Rows, expected, asked, result
 
 def wanted_recipes(place: Place, names: list[str]) -> list[Recipe]:
     """What is compared: perene, and what was asked for beside it."""
+    if place.case is CALLED:
+        names = [name for name in names if name in ("workers", "fastapi", "bentoml")]
     found = [recipes.perene(place)]
     if "workers" in names:
         found.append(recipes.perene(place, workers=2))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.serving.load import MANY, ONE, ROWS, Shape
-from benchmarks.serving.project import AS_IS, NATIVE
+from benchmarks.serving.project import AS_IS, CALLED, NATIVE
 from benchmarks.serving.recipes import PEERS_OF
 from benchmarks.serving.results import Results, Round, middle
 
@@ -30,7 +30,7 @@ class Goal:
 
 def goals(results: Results) -> list[Goal]:
     """The goals, in their order; ratios are of one round, and of perene with one process beside peers with two."""
-    native, as_is = results.rounds(NATIVE.key), results.rounds(AS_IS.key)
+    native, as_is, called = (results.rounds(case.key) for case in (NATIVE, AS_IS, CALLED))
     found = [
         _least("N, 64 connections: requests/s ÷ BentoML's", 12, native, _ahead("BentoML", MANY)),
         _least("N, 64 connections: requests/s ÷ MLflow's", 80, native, _ahead("MLflow", MANY)),
@@ -40,6 +40,8 @@ def goals(results: Results) -> list[Goal]:
         _most("N, 1 connection: p50 above features + predict called directly, ms", 0.4, native, _above_direct),
         _least("P, 64 connections: requests/s ÷ BentoML's", 3, as_is, _ahead("BentoML", MANY)),
         _least("P, 1 connection: requests/s ÷ FastAPI's", 0.9, as_is, _ahead("FastAPI", ONE)),
+        _least("C, 64 connections: requests/s ÷ BentoML's", 3, called, _ahead("BentoML", MANY)),
+        _least("C, 1 connection: requests/s ÷ FastAPI's", 0.9, called, _ahead("FastAPI", ONE)),
     ]
     for letter, rounds in (("N", native), ("P", as_is)):
         found += [

@@ -1,7 +1,8 @@
 """The projects that are served: real flights, and for each case a model that was trained on them through perene.
 
 *native*: features in polars and a LightGBM model, declared as the demo declares its own.
-*as is*: a scikit-learn Pipeline on pandas, unchanged.
+*as is*: a scikit-learn Pipeline on pandas, unchanged. perene knows such a one, and calls its booster.
+*called*: the same with a step more, which perene does not know: it calls the Pipeline as it is.
 """
 
 from __future__ import annotations
@@ -40,13 +41,14 @@ class Case:
 
 NATIVE = Case(key="native", title="N: native", model="late-trees", file="late_trees.py")
 AS_IS = Case(key="as-is", title="P: as is", model="arrival-minutes", file="arrival_minutes.py")
-CASES = {case.key: case for case in (NATIVE, AS_IS)}
+CALLED = Case(key="called", title="C: as is, not recognised", model="arrival-called", file="arrival_called.py")
+CASES = {case.key: case for case in (NATIVE, AS_IS, CALLED)}
 
 
 def ensure_project(case: Case, folder: Path) -> App:
     """The opened project of a case: two versions of its model, of which the second was released last. It is made where
     it is missing, or was made by other code."""
-    mark, wanted = folder.with_suffix(".made"), _digest(case)
+    mark, wanted = folder.with_suffix(".made"), _digest()
     if not mark.exists() or mark.read_text() != wanted:
         mark.unlink(missing_ok=True)
         _make(case, folder)
@@ -54,9 +56,9 @@ def ensure_project(case: Case, folder: Path) -> App:
     return open_project(folder)
 
 
-def _digest(case: Case) -> str:
-    """Of what a project depends on: its model, and how perene keeps it."""
-    paths = [MODELS / case.file, Path(tables.__file__), Path(flights.__file__)]
+def _digest() -> str:
+    """Of what a project depends on: the models, and how perene keeps them."""
+    paths = [*sorted(MODELS.glob("*.py")), Path(tables.__file__), Path(flights.__file__)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
@@ -66,7 +68,8 @@ def _make(case: Case, folder: Path) -> None:
     write_folder(folder, recent_flights(), since=now, until=now)
     settings = f'project = "flights"\nmodels = ["models/{case.file}"]\n'
     (folder / "perene.toml").write_text(settings, encoding="utf-8")
-    shutil.copy(MODELS / case.file, folder / "models")
+    for path in MODELS.glob("*.py"):
+        shutil.copy(path, folder / "models")
     app = open_project(folder)
     for _ in range(2):
         run = app.train(case.model, actor="benchmark")
@@ -85,7 +88,7 @@ def write_model(app: App, case: Case, path: Path, rows: Rows) -> list[float]:
     """Write what the peers serve: what train() returned, in the case *native* with features and post step around it.
     Returns what it says of some rows."""
     fitted = app.predictor(case.model)._fitted
-    served = fitted if case is AS_IS else Whole(fitted)
+    served = Whole(fitted) if case is NATIVE else fitted
     joblib.dump(served, path)
     said: list[float] = served.predict(pd.DataFrame(rows)).tolist()
     return said
