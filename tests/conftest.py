@@ -239,6 +239,12 @@ class Client:
         self.connection.close()
 
 
+@pytest.fixture(scope="session")
+def client_of() -> type[Client]:
+    """Open a connection to a port."""
+    return Client
+
+
 @dataclass
 class ServerProcess:
     """A server of a project, in a process of its own."""
