@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perene.cli.completing import models
+from perene.cli.completing import models, versions
 from perene.cli.door import Door
 from perene.cli.failures import NEGATIVE
 from perene.cli.naming import model_and_version
-from perene.cli.options import version_option
 from perene.cli.output import Column
 from perene.cli.verbs import Verb
 
@@ -25,19 +24,26 @@ if TYPE_CHECKING:
     "check",
     cls=Verb,
     examples="""
-      perene check                            the project here
-      perene check late-arrival               one model of it
-      perene check --env production           with the settings of an environment
-      perene check late-arrival --serving     how its newest version would serve: time, memory, budgets
+      perene check                           the project here
+      perene check late-arrival              one model of it
+      perene check --env production          with the settings of an environment
+      perene check late-arrival --serving    how its newest version would serve
       perene check late-arrival@3 --serving
     """,
 )
 @click.argument("model", required=False, metavar="[MODEL[@V]]", shell_complete=models)
 @click.option("--serving", is_flag=True, help="Load a version, replay rows through the server's path, and measure.")
-@version_option
+@click.option(
+    "--version",
+    "wanted",
+    type=int,
+    metavar="V",
+    shell_complete=versions,
+    help="The version to load (default: the newest).",
+)
 @click.pass_context
 def command(context: click.Context, model: str | None, serving: bool, wanted: int | None) -> None:
-    """Verify the models and the settings, and try the hooks on rows; nothing is changed.
+    """Verify models and settings, try the hooks on rows; nothing is changed.
 
     The features are computed for rows that the source gives for its newest days, and for the golden rows, and must be
     row-wise. Every mistake is named at once, with its file and line or its dotted key. The exit code is 2 when there is

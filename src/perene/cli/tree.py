@@ -17,7 +17,7 @@ COMMANDS = {
         "init": _at("init", "Write perene.toml, a first model and a README."),
     },
     "Every day": {
-        "check": _at("check", "Verify the models and the settings; nothing is changed."),
+        "check": _at("check", "Verify models and settings, try the hooks on rows; nothing is changed."),
         "up": _at("up", "Run server, scheduler and one worker on this machine."),
         "status": _at("status", "Show freshness, health and release of every model, worst first."),
         "train": _at("train", "Build the dataset, train, validate, and release by policy, now."),
