@@ -131,6 +131,18 @@ def test_a_list_that_cannot_be_read_answers_nothing_until_it_can(project, client
     assert "removed" not in ask(client, [a_row(8)])[0]
 
 
+def test_a_list_that_cannot_be_read_is_found_before_anything_is_trained(project, call) -> None:
+    """``perene check`` does the ready-made steps to rows of the source, and names the line of the step."""
+    assert call(project, "check").code == 0
+
+    (project / "removed" / "parcels.txt").unlink()
+    said = call(project, "check")
+
+    assert said.code == 2
+    assert "parcels.txt cannot be read" in said.err
+    assert "models/parcel_hours.py:" in said.err
+
+
 def test_a_version_whose_list_is_missing_is_not_trained(project) -> None:
     """Its steps cannot be done, and the run says why."""
     (project / "removed" / "parcels.txt").unlink()

@@ -91,11 +91,13 @@ class Hook:
 
     def __call__(self, **available: Any) -> Any:
         """Call the function with those of the values that it names; what it returns comes back as polars, numpy or, for
-        train, as it is.
+        train, as it is. A ready-made step of a ranking gets and gives ``Items``.
 
         Raises:
             DeclarationError: what it returned is of another kind or length than its rows.
         """
+        if self.step is not None and self.step.items is not None and "items" in self.parameters:
+            return self.step.items(available["rows"], available["items"], available["folder"])
         returned = self.function(
             **{name: self._handed(name, available[name]) for name in self.parameters if name in available}
         )

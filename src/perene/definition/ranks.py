@@ -93,7 +93,7 @@ def _by_score(groups: Groups, scores: Numbers) -> NDArray[np.int64]:
 
 def _step(hook: Hook, items: Items, tables: dict[str, Any]) -> Items:
     if hook.step is not None and hook.step.items is not None:
-        after = hook.step.items(tables["rows"], items, tables["folder"])
+        after: Items = hook(items=items, **tables)
     elif "items" in hook.parameters:
         after = _as_items(hook, hook(items=items.frame(), **tables), items)
     else:

@@ -6,13 +6,17 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
+import numpy as np
 import polars as pl
 
 from perene.definition.checks import check_features_rowwise
 from perene.definition.hooks import Hook
+from perene.definition.items import Items
 from perene.definition.model import Model
+from perene.definition.posts import given_to_posts
 from perene.errors import DeclarationError, Mistake, PereneError
 from perene.pipelines.checking import check_examples, refuse_many
 from perene.pipelines.contests import CannotJudge
@@ -55,7 +59,8 @@ def try_models(models: Sequence[Model], *, now: datetime) -> list[Tried]:
 
 
 def try_hooks(model: Model, *, now: datetime) -> Tried:
-    """Call the golden hook, the source (for its newest days as training would ask for them) and the features.
+    """Call the golden hook, the source (for its newest days as training would ask for them), the features, and the
+    ready-made post steps.
 
     Nothing is written. ``now`` is project time.
     """
@@ -67,6 +72,7 @@ def try_hooks(model: Model, *, now: datetime) -> Tried:
         try:
             rows = rows_of()
             _try_features(model, rows)
+            _try_steps(model, rows)
         except _Failed as failed:
             mistakes.extend(mistake for mistake in failed.mistakes if mistake not in mistakes)
             return 0
@@ -108,6 +114,17 @@ def _try_features(model: Model, rows: pl.DataFrame) -> None:
     if rows.height:
         _called(model.features_hook, lambda: model.compute_features(rows))
         _called(model.features_hook, lambda: check_features_rowwise(model, rows, seed=0))
+
+
+def _try_steps(model: Model, rows: pl.DataFrame) -> None:
+    """Do each ready-made post step that reads rows to scores of a half: its lists, expressions and functions."""
+    if not rows.height or not any(hook.step is not None for hook in model.posts):
+        return
+    given, halves = given_to_posts(model, rows), np.full(max(rows.height, 2), 0.5)
+    for hook in model.posts:
+        if hook.step is not None and "rows" in hook.parameters:
+            p = {"items": Items.by_score(halves)} if "items" in hook.parameters else {"p": halves}
+            _called(hook, partial(hook, **given, **p))
 
 
 def _called(hook: Hook, call: Callable[[], T]) -> T:

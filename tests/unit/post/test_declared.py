@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import numpy as np
 import polars as pl
 import pytest
 from pydantic import AwareDatetime
 
 from perene import Label, Model, Row, post
+from perene.definition.posts import given_to_posts
+from perene.definition.ranks import rank_rows
+from perene.server.stopwatch import Stopwatch
 
 CLASSES = Literal["lost", "late", "came"]
 
@@ -207,6 +211,18 @@ def test_a_step_may_be_declared_like_a_function() -> None:
 
     assert model.post(step) is step
     assert [hook.name for hook in model.posts] == ["bounds"]
+
+
+def test_a_ranking_step_is_done_as_a_hook() -> None:
+    """So that what watches hooks (the cost of each step) sees it, whatever the model is."""
+    model = model_with(post.boost("is_trusted", 0.5), post.logistic(), post.top(1), label=RANKED)
+    watch = Stopwatch()
+    model._hooks[:] = [watch.watched_hook(hook) for hook in model._hooks]
+    rows = pl.DataFrame({name: [None] for name in model.schema.polars}, schema=model.schema.polars)
+
+    rank_rows(model, np.zeros(1, dtype=np.int64), np.asarray([0.5]), given_to_posts(model, rows))
+
+    assert set(watch.take_laps()) == {"post boost", "post logistic", "post top"}
 
 
 def test_a_ranking_step_is_not_for_single_values() -> None:
