@@ -91,7 +91,9 @@ def say_seconds(seconds: float) -> str:
 
 
 def _against(budget: Budget) -> str:
-    return "within the budget of" if budget.holds else "more than the budget of"
+    if budget.found <= budget.limit:
+        return "within the budget of"
+    return "no tenth over the budget of" if budget.holds else "more than the budget of"
 
 
 def _stages(rehearsal: Rehearsal) -> str:

@@ -39,8 +39,8 @@ class Paced:
 
     @property
     def rows_per_s(self) -> float:
-        """Rows answered in a second, one request after another."""
-        return self.rows / self.whole.mean_s
+        """Rows answered in a second, one usual request after another."""
+        return self.rows / self.whole.p50_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

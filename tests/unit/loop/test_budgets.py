@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from perene.errors import LostLease, ServingError
-from perene.pipelines.budgets import NAME, check_budgets
+from perene.pipelines.budgets import NAME, check_budgets, say_budget
 from perene.pipelines.contests import CannotJudge
-from perene.records.rehearsal import Paced, Rehearsal, Spread
+from perene.records.rehearsal import Budget, Paced, Rehearsal, Spread
 from perene.records.release import ReleaseState
 from perene.records.verdict import Decision
 
@@ -226,6 +226,17 @@ def test_a_budget_has_a_tenth_of_slack(budgeted, share, fits) -> None:
     found = rehearsed(0.02 * share, memory=round(2**30 * share))
 
     assert (decided(budgeted, *([found] if fits else [found, found])) is Decision.PASS) is fits
+
+
+def test_a_budget_is_said_as_it_is() -> None:
+    """Within it, over it by less than a tenth, which still holds, or over it by more."""
+
+    def said(found: float, *, holds: bool = True) -> str:
+        return say_budget(Budget(name="latency", limit=0.02, found=found, holds=holds)).partition(" within ")[2]
+
+    assert said(0.0123) == "12.3 ms, within the budget of 20 ms"
+    assert said(0.021) == "21 ms, no tenth over the budget of 20 ms"
+    assert said(0.0612, holds=False) == "61.2 ms, more than the budget of 20 ms"
 
 
 def test_requests_that_fail_cannot_be_judged(budgeted) -> None:
