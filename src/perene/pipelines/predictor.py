@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from perene.definition.checks import check_features_rowwise
+from perene.definition.checks import SAMPLE, check_features_rowwise
 from perene.definition.frames import handed_table
 from perene.definition.groups import Groups, groups_of
 from perene.definition.label import Task
@@ -55,8 +55,8 @@ class Predictor:
     """One version of a model, ready to answer.
 
     ``model`` is the declaration that the version's own code makes; ``baseline`` the constant prediction that its
-    training labels give. ``batch_s`` is how long a batch of its probe rows (64) took at load. ``forget`` takes its
-    modules out of the process; who still has it can go on asking it.
+    training labels give. ``batch_s`` is how long a batch of 64 rows takes at most, by what it took so far. ``forget``
+    takes its modules out of the process; who still has it can go on asking it.
     """
 
     forget: Callable[[], None] = staticmethod(lambda: None)
@@ -87,10 +87,17 @@ class Predictor:
         """Call a recognised model natively if it answers these rows alike, and see how long a batch of them takes."""
         model, fitted = self.model, self._fitted
         self._native = recognised(fitted, model.compute_features(rows), lambda x: _said(model, fitted, x))
-        for _ in range(5):  # the quickest tells: others stood in the way of the rest
+        for _ in range(5):
             started = perf_counter()
             self.predict(rows)
-            self.batch_s = min(self.batch_s, perf_counter() - started)
+            self.took(rows.height, perf_counter() - started)
+
+    def took(self, rows: int, seconds: float) -> None:
+        """Learn how long a batch takes: the quickest tells, for others stood in the way of the rest.
+
+        A machine that is busy while a version is loaded does not make it a slow one for the rest of its life.
+        """
+        self.batch_s = min(self.batch_s, seconds * max(SAMPLE / rows, 1.0))
 
 
 def answer(

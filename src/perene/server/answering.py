@@ -264,8 +264,9 @@ class _Batch:
             raise ServingError(
                 what, why=why, mend="see its features, its post steps and what train() returned"
             ) from error
-        served = (self._model.name, version, role)
-        return _Part(served, predictor, places, rows, output, said, perf_counter() - started)
+        seconds = perf_counter() - started
+        predictor.took(len(places), seconds)
+        return _Part((self._model.name, version, role), predictor, places, rows, output, said, seconds)
 
     def _groups(self, places: Sequence[int]) -> Groups | None:
         """Which rows are ranked together: those of one request."""

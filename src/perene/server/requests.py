@@ -134,7 +134,10 @@ def take_ids(rows: list[Any]) -> list[str | None] | None:
 
 
 def _header(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str:
-    return next((value.decode("latin-1").strip().lower() for name, value in headers if name == wanted), "")
+    for name, value in headers:
+        if name == wanted:
+            return value.decode("latin-1").strip().lower()
+    return ""
 
 
 def _too_large(limits: Limits) -> RequestError:
