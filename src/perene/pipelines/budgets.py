@@ -33,11 +33,10 @@ def check_budgets(model: Model, rehearse: Callable[[], Rehearsal]) -> Check | No
         raise CannotJudge(f"{error.what}: {error.why}") from error
     if rehearsal.failed:
         raise CannotJudge(say_failed(rehearsal))
-    told = "; ".join(say_budget(budget) for budget in budgets)
-    if _hold(budgets):
-        return Check(name=NAME, decision=Decision.PASS, reason=told)
-    where = "" if model.latency is None or budgets[0].holds else f" ({_stages(rehearsal)})"
-    return Check(name=NAME, decision=Decision.UNFIT, reason=f"{told}{where}")
+    told = [say_budget(budget) for budget in budgets]
+    if model.latency is not None and not budgets[0].holds:
+        told[0] += f" ({_stages(rehearsal)})"
+    return Check(name=NAME, decision=Decision.PASS if _hold(budgets) else Decision.UNFIT, reason="; ".join(told))
 
 
 def measured(model: Model, rehearse: Callable[[], Rehearsal]) -> tuple[Rehearsal, list[Budget]]:

@@ -87,7 +87,7 @@ def test_a_slow_candidate_is_rejected(open_app) -> None:
     decision, reason = checks_of(app)[NAME]
     (release,), (alert,) = app.releases.list("parcels"), app.alerts.list()
     assert (run.outcome, decision, release.state) == ("unfit", Decision.UNFIT, ReleaseState.REJECTED)
-    assert "more than the budget of 20 ms (of it features 50." in reason
+    assert "more than the budget of 20 ms (of it features " in reason
     assert app.models.champion("parcels") is None
     assert (alert.rule, alert.why) == ("candidate-unfit", f"{NAME}: {reason}")
     assert "perene check parcels --serving --version 1" in alert.mend
@@ -126,6 +126,21 @@ def test_a_candidate_that_dies_while_it_is_measured_is_refused(open_app) -> None
     decision, reason = checks_of(app)[NAME]
     assert (run.state.value, run.outcome, decision) == ("succeeded", "refused", Decision.REFUSED)
     assert reason == "parcels v1 could not be rehearsed: its process died of signal 6 (Aborted)"
+
+
+def test_a_candidate_that_does_not_answer_some_rows_is_refused(open_app) -> None:
+    """The gate fails closed: it is told how many requests failed in a server, and why."""
+    answering = 'gc.get_threshold()[0] == 50_000 and rows.height < 3 and rows["number"][0] % 3 == 0'
+    failing = CRASHING.replace("rows.height < 3", answering).replace("os.abort()", 'raise ValueError("no")')
+    app = open_app("import gc\n" + LINE + failing + model(latency="5s"))
+
+    run = app.train("parcels", actor="test")
+
+    decision, reason = checks_of(app)[NAME]
+    assert (run.outcome, decision) == ("refused", Decision.REFUSED)
+    assert reason.endswith(
+        "of the replayed requests were not answered: parcels v1 failed on these rows: ValueError: no"
+    )
 
 
 def test_where_nothing_measures_a_budget_refuses(bench) -> None:
