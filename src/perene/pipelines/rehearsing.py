@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ JOB, ROWS, MADE, ERROR = "job.json", "rows.arrow", "rehearsal.json", "error.json
 SIZES, ALL_SIZES = (1, 100), (1, 100, 64, 1000)  # rows of a request; memory is looked at after the first two
 SAMPLE = 1000  # rows
 _LIMIT_S = 300.0
+_LEFT_S = 3600.0
 _ENOUGH_LOGGED = 200  # rows; with fewer the dataset's are replayed
 _DAYS = 3  # of events, those that the log was last appended to
 
@@ -82,8 +84,7 @@ class Stage:
         Raises:
             ServingError: the version could not be loaded, did not answer, took too long or died ("rehearsal-failed").
         """
-        self.scratch.mkdir(parents=True, exist_ok=True)
-        folder = Path(mkdtemp(prefix=f"rehearsal-{version.model}-", dir=self.scratch))
+        folder = _make_folder(self.scratch, f"rehearsal-{version.model}")
         job = Job(
             version=version, project=str(self.project.absolute()), bundles=str(self.bundles.absolute()),
             durability=self.durability, now=now, sizes=sizes,
@@ -95,6 +96,17 @@ class Stage:
             return _made(version, folder, end)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_folder(scratch: Path, name: str) -> Path:
+    """A folder of this rehearsal's own, beside those of others at work. What killed ones left goes after an hour."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    made = Path(mkdtemp(prefix=f"{name}-", dir=scratch))
+    for left in scratch.glob(f"{name}-*"):
+        with suppress(FileNotFoundError):  # another one's, which has just ended
+            if made.stat().st_mtime - left.stat().st_mtime > _LEFT_S:
+                shutil.rmtree(left, ignore_errors=True)
+    return made
 
 
 def _made(version: ModelVersion, folder: Path, end: TaskEnd) -> Rehearsal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -185,6 +186,23 @@ def test_a_damaged_bundle_is_told_as_it_is(tiny) -> None:
 
     assert refused.value.code == "rehearsal-failed"
     assert "fitted.pkl has been changed" in refused.value.why
+
+
+def test_what_a_killed_rehearsal_left_goes(tiny) -> None:
+    """An old folder of a rehearsal is taken away by the next; a young one may be another's at work."""
+    work = tiny / ".perene" / "work"
+    old, young = (work / f"rehearsal-{MODEL}-{name}" for name in ("old", "young"))
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+        (folder / "rows.arrow").write_bytes(b"rows")
+    os.utime(old, (0, 0))
+    app = open_project(tiny)
+    try:
+        app.check_serving(MODEL)
+    finally:
+        app.close()
+
+    assert list(work.iterdir()) == [young]
 
 
 def test_a_version_whose_rows_are_gone_says_so(tiny) -> None:
