@@ -80,12 +80,13 @@ def test_a_release_goes_live_step_by_step(desk) -> None:
 
 def test_two_schedulers_make_one_step(desk) -> None:
     """A step that another took already changes nothing."""
-    desk.rolling()
+    release = desk.rolling()
     (seen,) = desk.ledger.rollouts("m")
     desk.ledger.step_up(seen, **desk.who(WATCH))
     again = desk.ledger.step_up(seen, **desk.who(WATCH))
 
     assert (again.state, desk.model.canary_share) == (ReleaseState.ROLLING_OUT, 0.5)
+    assert desk.states(release).count("rolling out") == 2
 
 
 @pytest.mark.parametrize("end", ["reject", "undo", "rollback"])
@@ -185,6 +186,9 @@ def test_counts_begin_anew_with_a_release(desk) -> None:
 
     assert (before, desk.servings.get("m", 2, "canary").errors) == (2, 0)
     assert desk.servings.get("m", 1, "champion").requests == 6
+    desk.servings.add({("m", 2, "champion"): {"errors": 7.0}})
+    desk.step(), desk.step()
+    assert desk.servings.get("m", 2, "champion").errors == 0
 
 
 def test_a_shadow_is_set_and_taken_away(desk) -> None:
