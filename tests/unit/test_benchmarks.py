@@ -65,3 +65,16 @@ def test_features_are_equal_to_the_last_bit() -> None:
     table = printed("features", "--rows", "3000")
 
     assert "other features than in one frame of all: 0 in frames of 1, 0 in frames of 64" in table
+
+
+def test_a_server_under_mixed_requests_loses_nothing() -> None:
+    """The soak has no wrong answer, no 5xx, and each answered row and truth in the log once."""
+    table = printed("soak", "--requests", "1000", "--clients", "2")
+
+    assert [line for line in table.splitlines() if line.startswith("  ") and ": " in line][1:] == [
+        "  wrong answers: 0", "  5xx: 0", "  answered rows that are not in the log: 0",
+        "  rows in the log that were not answered: 0", "  rows that are there twice: 0",
+        "  truths that are not in the log: 0", "  truths that are there twice: 0", "  files left in the journal: 0",
+        "  exit code: 0",
+    ]  # fmt: skip
+    assert "RSS at 20% of the requests" in table

@@ -16,6 +16,7 @@ from perene.definition.keys import MOST_WORKERS
 if TYPE_CHECKING:
     from perene.definition.settings import Settings
 
+_SERVE = [sys.executable, "-m", "perene.cli", "serve"]
 _NO_DEADLINE = timedelta(minutes=1)
 _SPARE_S = 10.0  # to drain what was answered
 
@@ -39,8 +40,11 @@ _SPARE_S = 10.0  # to drain what was answered
     help="Processes that share the port (default: that of perene.toml, or 1).",
 )
 @click.option("--share-port", is_flag=True, hidden=True, help="Be one of several processes at this port.")
+@click.option("--only-check", is_flag=True, hidden=True, help="Open the project, and end.")
 @click.pass_obj
-def command(door: Door, host: str | None, port: int | None, workers: int | None, share_port: bool) -> None:
+def command(
+    door: Door, host: str | None, port: int | None, workers: int | None, share_port: bool, only_check: bool
+) -> None:
     """Run the server that answers predictions over HTTP.
 
     It follows the releases and finishes what it took in before it stops. SIGTERM and Ctrl-C stop it; a second one does
@@ -48,31 +52,46 @@ def command(door: Door, host: str | None, port: int | None, workers: int | None,
     """
     import os
 
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of a few rows, threads wait for each other longer than they work
-    from perene.cli.children import LISTENING, end_with_parent
+    from perene.cli.children import end_with_parent
     from perene.cli.logs import log_to_stderr
-    from perene.server.process import serve
+    from perene.definition.settings import load_settings
 
+    if only_check:
+        door.app(may_begin=True)
+        return
     log_to_stderr()
     end_with_parent()
-    app = door.app(may_begin=True)
-    settings = app.settings
+    settings = load_settings(door.folder(), environment=door.environment, variables=os.environ)
     host, port = settings.host if host is None else host, settings.port if port is None else port
     workers = settings.workers if workers is None else workers
     if share_port or workers == 1:
-        ready = lambda address: door.out.note(f"{LISTENING}{address}")  # noqa: E731
-        serve(app, host=host, port=port, share_port=share_port, ready=ready)
+        _serve_alone(door, host=host, port=port, share_port=share_port)
     else:
-        door.close()  # opened, so that mistakes are shown once
         _serve_together(door, settings, host=host, port=port, workers=workers)
+
+
+def _serve_alone(door: Door, *, host: str, port: int, share_port: bool) -> None:
+    import os
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of a few rows, threads wait for each other longer than they work
+    from perene.cli.children import LISTENING
+    from perene.server.process import serve
+
+    ready = lambda address: door.out.note(f"{LISTENING}{address}")  # noqa: E731
+    serve(door.app(may_begin=True), host=host, port=port, share_port=share_port, ready=ready)
 
 
 def _serve_together(door: Door, settings: Settings, *, host: str, port: int, workers: int) -> None:
     import signal
+    import subprocess
 
     from perene.cli.children import LISTENING, Children
     from perene.server.ports import reserved
 
+    # Opened once, so that mistakes are shown once and the database is made; elsewhere, for this process only watches.
+    code = subprocess.run([*_SERVE, *common_options(door), "--only-check"], check=False).returncode
+    if code:
+        raise SystemExit(code)
     with reserved(host, port) as number:
         commands = server_commands(common_options(door), host=host, port=number, workers=workers)
         children = Children(
@@ -94,7 +113,7 @@ def common_options(door: Door) -> list[str]:
 
 def server_commands(common: Sequence[str], *, host: str, port: int, workers: int) -> dict[str, list[str]]:
     """The commands of a project's server processes, by name; several of them share the port."""
-    one = [sys.executable, "-m", "perene.cli", "serve", *common, "--host", host, "--port", str(port)]
+    one = [*_SERVE, *common, "--host", host, "--port", str(port)]
     if workers == 1:
         return {"server": [*one, "--workers", "1"]}
     return {f"server {number}": [*one, "--share-port"] for number in range(1, workers + 1)}
