@@ -65,7 +65,7 @@ class Running:
             found["memory_mib"][server.name] = memory_mib(server.process)
         mine = self.servers[PERENE]
         peak = found["load"][PERENE][MANY.name]
-        pause_ms = max(1_000 * MANY.connections / (peak["per_second"] / 2) - 2, 0)
+        pause_ms = 1_000 * MANY.connections / max(peak["per_second"] / 2, 1) - peak["p50_ms"] / 4
         found |= self._half(mine, pause_ms, seconds) | self._swap(mine, pause_ms, seconds)
         return found | {"direct_ms": self._direct(seconds)}
 
