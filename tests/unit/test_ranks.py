@@ -205,6 +205,7 @@ def test_a_group_is_ranked_as_if_it_were_alone(drawn: list[tuple[str, int]]) -> 
         assert [rank == 0 for rank in ranks] == [reason is not None for reason in alone.removed]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=2), max_size=20))
 def test_groups_are_numbered_in_the_order_of_their_first_row(values: list[str]) -> None:
     """Equal values get equal numbers."""
