@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -33,6 +34,8 @@ from perene.server.ranked import Item, answer_of, check_groups, requests_as_grou
 from perene.server.tally import Served, Tally, numbers_of
 from perene.storage.envelope import keys
 from perene.storage.journal import Entry, Journal
+
+log = logging.getLogger("perene.server")
 
 _LIGHT_ROWS, _LIGHT_S = 64, 0.005  # up to these, another thread costs more than it gives
 Render = Callable[[Mapping[str, object]], bytes]
@@ -244,7 +247,8 @@ class _Batch:
             places = [i for i in mine if self._request_of[i][0] == request]
             try:
                 self._parts.append(self._ask(CANARY, canary, places))
-            except Exception:  # noqa: BLE001 - as above
+            except Exception as error:  # noqa: BLE001 - as above
+                log.warning("canary_failed model=%s version=%d why=%s", self._model.name, canary.version.version, error)
                 left += places
                 failed += 1
         return sorted(left), failed
