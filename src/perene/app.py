@@ -19,19 +19,16 @@ import polars as pl
 
 from perene.clock import MachineClock, machine_clock
 from perene.definition.arrivals import Frame, arrived
-from perene.definition.canary import CanaryStep, read_canary
-from perene.definition.changes import unfit_changes
 from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.definition.project import Project, load_project
-from perene.definition.spelling import did_you_mean
 from perene.engines.local import LocalEngine
-from perene.errors import DeclarationError, NotAllowed, NotFound, PereneError, StorageError
+from perene.errors import NotFound, StorageError
 from perene.monitoring.freshness import freshness_of
 from perene.monitoring.rivals import rivals_of
 from perene.monitoring.rollouts import watch_rollouts
 from perene.monitoring.status import statuses
-from perene.monitoring.watch import watch_clock, watch_freshness
+from perene.monitoring.watch import hear_of_run, watch_clock, watch_freshness
 from perene.pipelines.budgets import measured
 from perene.pipelines.bulk import refuse_bad
 from perene.pipelines.data import import_examples
@@ -52,7 +49,9 @@ from perene.pipelines.offline import (
     store_predictions,
 )
 from perene.pipelines.predictor import Predictor, load_predictor
+from perene.pipelines.registering import register
 from perene.pipelines.rehearsing import Stage, rows_to_replay
+from perene.pipelines.releasing import course_of
 from perene.pipelines.serving import ranking_of, serve_bulk
 from perene.pipelines.tracing import find_group, find_prediction, find_truth, traced
 from perene.pipelines.training import Workshop
@@ -62,7 +61,7 @@ from perene.records.generation import Generation
 from perene.records.identity import new_id
 from perene.records.model import ModelVersion, RegisteredModel
 from perene.records.rehearsal import ServingCheck
-from perene.records.release import Course, Release, ReleaseState
+from perene.records.release import Release, ReleaseState
 from perene.records.run import OFFLINE, Run, RunState
 from perene.records.status import Freshness, ModelStatus, Rival
 from perene.repositories.alerts import Alerts
@@ -80,11 +79,10 @@ from perene.repositories.sources import Sources
 from perene.repositories.time import ProjectTime
 from perene.repositories.truths import Truths
 from perene.scheduling.cycle import Cycle
-from perene.scheduling.schedule import create_due, create_offline, next_due
+from perene.scheduling.schedule import MANUAL, create_due, create_offline, next_due, queue
 from perene.scheduling.worker import LEASE, Worker
 from perene.storage.bundles import Bundles
 from perene.storage.database import Database
-from perene.storage.envelope import Log
 from perene.storage.generations import open_generations
 from perene.storage.journal import journal_folder, read_open
 from perene.storage.lake import Lake
@@ -92,7 +90,6 @@ from perene.storage.snapshot import imported_packages
 
 _KEPT_PREDICTORS = 8
 _LOOK_S = 0.1
-_RUN_FAILED, _STORE_FAILED = "run-failed", "store-failed"
 _TASK_PACKAGES = ("perene.pipelines.fitting",)
 
 
@@ -129,7 +126,7 @@ def try_project(project: Project, name: str | None = None, *, machine: MachineCl
         DeclarationError: with everything that went wrong.
         NotFound: there is no model of this name.
     """
-    models = list(project.models.values()) if name is None else [_model_of(project, name)]
+    models = list(project.models.values()) if name is None else [project.model(name)]
     now = machine()
     with suppress(StorageError), closing(Database(project.settings.database)) as database:
         if not database.is_new and database.is_current:
@@ -175,21 +172,21 @@ class App:
         self._predictors: dict[str, Predictor] = {}
         self._loading = threading.Lock()  # a server loads in one thread and traces in others
         try:
-            self._register()
+            register(project.models, models=self.models, lake=self.lake, now=self.time.now())
         except BaseException:
             self.database.close()
             raise
 
     def model(self, name: str) -> Model:
         """The declaration of a model. Raises NotFound with the names that exist."""
-        return _model_of(self.project, name)
+        return self.project.model(name)
 
     # ── the cycle ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def train(self, name: str, *, actor: str) -> Run:
         """Run a model's whole cycle now, and give its run as it ended: data, training, validation, release."""
         self.model(name)
-        run = self._queue(name, actor=actor, trigger="manual")
+        run = queue(self.runs, name, trigger=MANUAL, now=self.time.now(), actor=actor)
         worker = self.worker()
         while run.state in (RunState.QUEUED, RunState.RUNNING):
             if worker.work_one(name) is None:
@@ -207,8 +204,12 @@ class App:
     def schedule(self) -> list[Run]:
         """Create the runs that are due now, and look after rollouts, freshness and the clock."""
         now = self.time.now()
-        every = {name: model.every for name, model in self.project.models.items() if model.every is not None}
-        made = create_due(self.runs, every, now=now) + self._create_offline(now)
+        models = self.project.models
+        every = {name: model.every for name, model in models.items() if model.every is not None}
+        offline = {name: model.offline for name, model in models.items() if model.offline is not None}
+        periods = {name: self.releases.history(name)[-1:] for name in offline}
+        live = {name: period.since for name, newest in periods.items() for period in newest if period.until is None}
+        made = create_due(self.runs, every, now=now) + create_offline(self.runs, offline, live, now=now)
         watch_rollouts(self.project.models.values(), self, now=now)
         watch_freshness(self.project.models.values(), self, now=now)
         if self.time.anchor() is None:
@@ -220,7 +221,8 @@ class App:
         name = owner or f"{socket.gethostname().partition('.')[0]}-{os.getpid()}-{new_id(self.machine())[:13]}"
         cycle = self.cycle()
         others = {OFFLINE: cycle.offline_steps()}
-        return Worker(self.runs, cycle.steps(), owner=name, others=others, on_end=self._hear_of_run)
+        hear = partial(hear_of_run, alerts=self.alerts, now=self.time.now)
+        return Worker(self.runs, cycle.steps(), owner=name, others=others, on_end=hear)
 
     def cycle(self) -> Cycle:
         """The steps of a run, with what they work with."""
@@ -255,7 +257,7 @@ class App:
         Raises ServingError where it cannot be measured, NotFound where there is no version.
         """
         model = self.model(name)
-        found = self._newest(name) if version is None else self.models.version(name, version)
+        found = self.models.newest(name) if version is None else self.models.version(name, version)
         rows, origin = rows_to_replay(model, found, predictions=self.predictions, datasets=self.datasets)
         now = self.time.now()
         rehearsal, budgets = measured(model, lambda: self.stage.rehearse(found, rows, now=now))
@@ -325,7 +327,7 @@ class App:
         require_population(model)
         self._live(name)
         waiting = [run for run in self.runs.list(name, state=RunState.QUEUED) if run.trigger == OFFLINE]
-        return waiting[-1] if waiting else self._queue(name, actor=actor, trigger=OFFLINE)
+        return waiting[-1] if waiting else queue(self.runs, name, trigger=OFFLINE, now=self.time.now(), actor=actor)
 
     def lookup(self, name: str, keys: Sequence[object], *, log: bool = False) -> pl.DataFrame:
         """Stored predictions by key; ``log`` keeps them in the prediction log, as answers that were given.
@@ -407,7 +409,7 @@ class App:
         """
         asked = self.releases.get(release)
         model = self.model(asked.model)
-        course = Course(steps=_steps(model, canary), watch=model.watch)
+        course = course_of(model, canary)
         self._try(self.models.version(asked.model, asked.version))
         return self.releases.approve(release, actor=actor, why=why, at=self.time.now(), course=course)
 
@@ -468,43 +470,6 @@ class App:
             self.engine.close()
         self.database.close()
 
-    def _register(self) -> None:
-        """Make the project's models known. Readers of an unchanged project write nothing.
-
-        Raises DeclarationError for changes that the data of a model cannot follow.
-        """
-        known = {model.name: model.declaration for model in self.models.list()}
-        changed = {
-            name: (model, model.declaration())
-            for name, model in self.project.models.items()
-            if known.get(name) != model.declaration()
-        }
-        mistakes = [
-            mistake
-            for name, (model, declaration) in changed.items()
-            if name in known and any(self.lake.horizon(name, log) for log in Log)
-            for mistake in unfit_changes(known[name], declaration, line=model.line)
-        ]
-        if mistakes:
-            raise DeclarationError("the data of this project does not fit its models any more", tuple(mistakes))
-        for name, (_, declaration) in changed.items():
-            self.models.register(name, declaration, self.time.now())
-
-    def _create_offline(self, now: datetime) -> list[Run]:
-        every = {name: model.offline for name, model in self.project.models.items() if model.offline is not None}
-        since = {name: self.releases.history(name)[-1:] for name in every}
-        live = {name: period.since for name, periods in since.items() for period in periods if period.until is None}
-        return create_offline(self.runs, every, live, now=now)
-
-    def _queue(self, name: str, *, actor: str, trigger: str) -> Run:
-        """A new run; where time stands, one that was asked for at the same time is another one."""
-        now = due = self.time.now()
-        while True:
-            run = self.runs.create(name, trigger=trigger, due_at=due, created_at=now, actor=actor)
-            if run.state is RunState.QUEUED:
-                return run
-            due += timedelta.resolution
-
     def _try(self, version: ModelVersion) -> None:
         """Load a version, so that what cannot be loaded does not go live. Raises BundleError."""
         load_predictor(self.bundles, version, project=self.project.folder).forget()
@@ -521,47 +486,6 @@ class App:
                 code="no-live-version",
             )
         return live
-
-    def _newest(self, name: str) -> ModelVersion:
-        found = self.models.versions(name, limit=1)
-        if not found:
-            what, mend = f"{name} has no version yet", f"perene train {name}"
-            raise NotFound(what, why="it was never trained", mend=mend)
-        return found[0]
-
-    def _hear_of_run(self, run: Run, error: PereneError | None) -> None:
-        """Raise an alert for a run that failed; one that succeeds takes it back."""
-        now = self.time.now()
-        rule = _STORE_FAILED if run.trigger == OFFLINE else _RUN_FAILED
-        if error is None:
-            self.alerts.resolve(run.model, rule, at=now, why=f"run {run.id} succeeded")
-            return
-        what = f"run {run.id} of {run.model} failed: {error.what}"
-        why = f"{error.why}; what is {'stored' if run.trigger == OFFLINE else 'live'} stays"
-        mend = error.mend or f"perene run show {run.id}"
-        self.alerts.raise_(run.model, rule, severity="notice", what=what, why=why, mend=mend, at=now)
-
-
-def _model_of(project: Project, name: str) -> Model:
-    if name not in project.models:
-        names = ", ".join(project.models) or "none"
-        raise NotFound(
-            f"there is no model {name!r}{did_you_mean(name, project.models)}",
-            why=f"models of this project: {names}",
-            mend="perene model list",
-        )
-    return project.models[name]
-
-
-def _steps(model: Model, canary: str | None) -> tuple[CanaryStep, ...]:
-    """The steps that were asked for; else those that the model declares."""
-    if canary is None:
-        return model.canary
-    try:
-        return () if canary == "none" else read_canary(canary, declared=model.canary)
-    except ValueError as error:
-        mend = 'give "10%", or "none" for no steps'
-        raise NotAllowed("these are no steps of a canary", why=str(error), mend=mend) from error
 
 
 def _never_run(project: Project, database: Database) -> NotFound:

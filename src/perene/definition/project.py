@@ -13,7 +13,7 @@ from types import ModuleType
 from perene.definition.model import Model
 from perene.definition.settings import FILE, Settings, find_project, load_settings
 from perene.definition.spelling import did_you_mean
-from perene.errors import DeclarationError, Mistake, SettingsError
+from perene.errors import DeclarationError, Mistake, NotFound, SettingsError
 
 __all__ = ["Project", "find_project", "load_project"]
 
@@ -29,6 +29,17 @@ class Project:
     settings: Settings
     models: Mapping[str, Model]
     modules: Mapping[str, str]
+
+    def model(self, name: str) -> Model:
+        """The model of a name. Raises NotFound with the names that exist."""
+        if name not in self.models:
+            names = ", ".join(self.models) or "none"
+            raise NotFound(
+                f"there is no model {name!r}{did_you_mean(name, self.models)}",
+                why=f"models of this project: {names}",
+                mend="perene model list",
+            )
+        return self.models[name]
 
 
 def load_project(folder: Path, *, environment: str | None = None, variables: Mapping[str, str]) -> Project:

@@ -6,11 +6,12 @@ to be silent. An alert that fires is told again at most once per ``every``, howe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
 from perene.definition.model import Model
+from perene.errors import PereneError
 from perene.monitoring.freshness import freshness_of
 from perene.monitoring.remembered import Remembered
 from perene.records.alert import Alert
@@ -18,9 +19,11 @@ from perene.records.model import ModelVersion, RegisteredModel
 from perene.records.release import ReleaseState
 from perene.records.run import OFFLINE, Run, RunState
 from perene.records.status import Freshness, FreshnessState
+from perene.repositories.alerts import Alerts
 
 STALE, AGEING = "model-stale", "model-ageing"
 CLOCK = "clock-behind"
+RUN_FAILED, STORE_FAILED = "run-failed", "store-failed"
 FRESHNESS_RULES = (STALE, AGEING)
 _CLOCKS = timedelta(minutes=10)  # by how much the clocks of machines may disagree
 _AGAIN = timedelta(days=1)  # for models without a schedule
@@ -76,6 +79,18 @@ def watch_clock(remembered: Remembered, *, now: datetime, machine_now: datetime)
         mend="set the machine's clock; time goes on once it has caught up",
         at=now,
     )
+
+
+def hear_of_run(run: Run, error: PereneError | None, *, alerts: Alerts, now: Callable[[], datetime]) -> None:
+    """Raise an alert for a run that failed; one that succeeds takes it back."""
+    rule = STORE_FAILED if run.trigger == OFFLINE else RUN_FAILED
+    if error is None:
+        alerts.resolve(run.model, rule, at=now(), why=f"run {run.id} succeeded")
+        return
+    what = f"run {run.id} of {run.model} failed: {error.what}"
+    why = f"{error.why}; what is {'stored' if run.trigger == OFFLINE else 'live'} stays"
+    mend = error.mend or f"perene run show {run.id}"
+    alerts.raise_(run.model, rule, severity="notice", what=what, why=why, mend=mend, at=now())
 
 
 def _raise(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from perene.definition.canary import read_canary
 from perene.definition.model import Model
 from perene.errors import Conflict, NotAllowed
 from perene.records.release import GATE, Course, Release, ReleaseState
@@ -14,13 +15,27 @@ from perene.repositories.alerts import Alerts
 from perene.repositories.releases import Releases
 
 WORSE, UNFIT, REFUSED = "candidate-worse", "candidate-unfit", "gate-refused"
+OUTCOMES = ("released", "rolling out", "waiting", "held", "worse", "unfit", "inconclusive", "refused", "stale")
+
+
+def course_of(model: Model, canary: str | None) -> Course:
+    """The way to live traffic that was asked for ("10% 1h, 50% 1h", or "none"); else what the model declares.
+
+    Raises NotAllowed for what cannot be read.
+    """
+    if canary is None:
+        return Course(steps=model.canary, watch=model.watch)
+    try:
+        steps = () if canary == "none" else read_canary(canary, declared=model.canary)
+    except ValueError as error:
+        mend = 'give "10%", or "none" for no steps'
+        raise NotAllowed("these are no steps of a canary", why=str(error), mend=mend) from error
+    return Course(steps=steps, watch=model.watch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """What became of a candidate, in a word: released, rolling out, waiting, held, worse, unfit, inconclusive, refused,
-    stale.
-    """
+    """What became of a candidate, in a word: one of ``OUTCOMES``."""
 
     release: Release
     outcome: str

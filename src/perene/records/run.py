@@ -38,11 +38,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One turn of a model's cycle, or (OFFLINE) one load of its stored predictions. ``(model, trigger, due_at)`` is unique, so two schedulers make one run.
+    """One turn of a model's cycle, or (OFFLINE) one load of its stored predictions.
 
+    ``(model, trigger, due_at)`` is unique, so two schedulers make one run.
     ``due_at`` and ``created_at`` are project time; ``heartbeat_at`` and the steps' times are machine time.
     ``attempt`` counts the workers that took it, ``deaths`` those that fell silent in it.
-    ``outcome`` says in a word how it ended: "released", "waiting", "worse", "inconclusive", "refused", "held" …
+    ``outcome`` says in a word how it ended: "released", "rolling out", "waiting", "worse" …
     """
 
     id: int

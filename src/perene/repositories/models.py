@@ -124,6 +124,14 @@ class Models:
             _known(connection, name)
             return [_as_version(row) for row in connection.execute(query).mappings()]
 
+    def newest(self, name: str) -> ModelVersion:
+        """The newest version of a model. Raises NotFound where there is none."""
+        found = self.versions(name, limit=1)
+        if not found:
+            what, mend = f"{name} has no version yet", f"perene train {name}"
+            raise NotFound(what, why="it was never trained", mend=mend)
+        return found[0]
+
     def champion(self, name: str) -> ModelVersion | None:
         """The version that shall be live; None before the first release."""
         with self._database.read() as connection:

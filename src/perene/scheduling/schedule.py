@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from perene.records.run import OFFLINE, Run
+from perene.records.run import OFFLINE, Run, RunState
 from perene.repositories.runs import Runs
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-TRIGGER = "schedule"
+TRIGGER, MANUAL = "schedule", "manual"
 
 
 def due_at(every: timedelta, now: datetime) -> datetime:
@@ -66,3 +66,13 @@ def create_offline(
         if model not in last or last[model] < at
     )
     return [run for run in made if run is not None]
+
+
+def queue(runs: Runs, model: str, *, trigger: str, now: datetime, actor: str) -> Run:
+    """A new run that somebody asks for; where time stands, one that was asked for at the same time is another one."""
+    due = now
+    while True:
+        run = runs.create(model, trigger=trigger, due_at=due, created_at=now, actor=actor)
+        if run.state is RunState.QUEUED:
+            return run
+        due += timedelta.resolution

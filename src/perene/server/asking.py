@@ -10,7 +10,8 @@ from typing import Any
 from starlette.types import Receive
 
 from perene.errors import PereneError, ServingError
-from perene.server.answering import Answering, Render, native
+from perene.server.answering import Answering
+from perene.server.batch import Render, native
 from perene.server.problems import status_of
 from perene.server.requests import take_ids
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from perene.app import App
 from perene.errors import PereneError
+from perene.pipelines.releasing import OUTCOMES
 from perene.records.run import Run, RunState
 from perene.records.status import ModelStatus
 from perene.server import meter
@@ -29,7 +30,7 @@ log = logging.getLogger("perene.server")
 
 _STATUS_S, _MEASURED_S = 15.0, 300.0
 _PATIENCE_S = 2.0  # a scrape has ten seconds by default
-_OUTCOMES = ("released", "waiting", "worse", "inconclusive", "refused", "held", "failed")
+_OUTCOMES = (*OUTCOMES, "failed")
 _SEVERITIES = ("page", "notice")
 
 Answer = TypeVar("Answer")

@@ -20,8 +20,9 @@ from perene.pipelines.keying import parse_keys, read_key
 from perene.records.generation import Generation
 from perene.records.identity import plain
 from perene.records.run import OFFLINE, Run, RunState
-from perene.server.answering import Answering, Render, native
+from perene.server.answering import Answering
 from perene.server.asking import ask
+from perene.server.batch import Render, native
 from perene.server.hot import unknown_model
 from perene.server.problems import RequestError, status_of
 from perene.server.requests import check_count, check_json, read_body, take_ids

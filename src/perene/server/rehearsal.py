@@ -33,8 +33,9 @@ from perene.pipelines.predictor import Predictor, load_predictor
 from perene.pipelines.rehearsing import ERROR, JOB, MADE, ROWS, Job
 from perene.records.rehearsal import REST, Paced, Rehearsal, Spread
 from perene.repositories.predictions import Predictions
-from perene.server.answering import Answering, Desk, native
+from perene.server.answering import Answering
 from perene.server.aside import Aside
+from perene.server.batch import Desk, native
 from perene.server.given import GivenIds
 from perene.server.lineup import Lineup
 from perene.server.losses import Losses

@@ -8,8 +8,9 @@ import socket
 from perene.app import App
 from perene.errors import PereneError
 from perene.records.identity import new_id
-from perene.server.answering import Answering, Desk
+from perene.server.answering import Answering
 from perene.server.aside import Aside
+from perene.server.batch import Desk
 from perene.server.given import GivenIds
 from perene.server.keeper import Keeper
 from perene.server.losses import Losses

@@ -16,7 +16,8 @@ from perene.pipelines.journaling import AnsweredRow, row_digest
 from perene.pipelines.looking import LookedUp, find_fresh, look_up, nothing_stored
 from perene.records.generation import Generation
 from perene.records.identity import plain
-from perene.server.answering import Answering, Desk
+from perene.server.answering import Answering
+from perene.server.batch import Desk
 from perene.server.given import Given, TwiceInBatch
 from perene.storage.generations import GenerationGone, Kept, Reading
 

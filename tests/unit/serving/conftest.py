@@ -25,8 +25,9 @@ from perene.records.model import ModelVersion
 from perene.repositories.models import Models
 from perene.repositories.predictions import Predictions
 from perene.repositories.truths import Truths
-from perene.server.answering import Answering, Desk, PredictRequest
+from perene.server.answering import Answering
 from perene.server.aside import Aside
+from perene.server.batch import Desk, PredictRequest
 from perene.server.given import GivenIds
 from perene.server.lineup import Lineup
 from perene.server.losses import Losses

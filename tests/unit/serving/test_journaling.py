@@ -25,7 +25,8 @@ from perene.pipelines.journaling import (
 from perene.pipelines.predictor import Predictor
 from perene.pipelines.serving import serve_bulk
 from perene.pipelines.tracing import find_prediction, traced
-from perene.server.answering import Answering, PredictRequest
+from perene.server.answering import Answering
+from perene.server.batch import PredictRequest
 from perene.server.lineup import Lineup
 from perene.storage.journal import Journal, read_open
 

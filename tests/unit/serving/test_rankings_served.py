@@ -14,7 +14,8 @@ from perene.errors import BadRows, Conflict
 from perene.pipelines.predictor import Predictor
 from perene.pipelines.serving import serve_bulk
 from perene.repositories.models import Models
-from perene.server.answering import Answering, PredictRequest
+from perene.server.answering import Answering
+from perene.server.batch import PredictRequest
 from perene.server.lineup import Lineup
 
 NAME = "ranked"

@@ -15,7 +15,8 @@ from perene.errors import ServingError
 from perene.pipelines.journaling import AnsweredRow, answered_row
 from perene.pipelines.predictor import Predictor
 from perene.records.roles import answered_id
-from perene.server.answering import Answering, PredictRequest
+from perene.server.answering import Answering
+from perene.server.batch import PredictRequest
 from perene.server.lineup import Lineup, routed
 from perene.server.requests import take_ids
 from perene.storage.journal import read_open

@@ -16,7 +16,8 @@ from pydantic import AwareDatetime
 
 from perene import Label, Model, Row
 from perene.errors import PereneError
-from perene.server.answering import Answering, PredictRequest, native
+from perene.server.answering import Answering
+from perene.server.batch import PredictRequest, native
 from perene.server.lineup import Lineup
 from perene.server.protocols import scoring, tensors
 
