@@ -127,9 +127,8 @@ def server(place: Path) -> Iterator[int]:
 
 def paced(port: int, rows: int, is_over) -> tuple[list[float], int]:
     """Ask at the pace; the seconds that each answer took from when it was due, and how many were no answers."""
-    flights = recent_flights().height
-    began, took, failed = perf_counter() + 0.1, [], []
     template = recent_flights().select("carrier", "origin").rows()
+    began, took, failed = perf_counter() + 0.1, [], []
 
     def ask(number: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port)
@@ -140,7 +139,7 @@ def paced(port: int, rows: int, is_over) -> tuple[list[float], int]:
             if is_over():
                 break
             flight = int(noise.integers(rows))
-            carrier, origin = template[flight % flights]
+            carrier, origin = template[flight % len(template)]
             connection.request("GET", f"/v1/models/{NATIVE.model}/predictions/{carrier},{flight},{origin}")
             response = connection.getresponse()
             body = response.read()
