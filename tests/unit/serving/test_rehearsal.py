@@ -128,8 +128,9 @@ def test_nothing_is_logged(app, found) -> None:
     assert list((app.project.folder / ".perene" / "work").iterdir()) == []
 
 
-def test_test_rows_are_replayed_until_enough_is_logged(app) -> None:
+def test_test_rows_are_replayed_until_enough_is_logged(tiny) -> None:
     """Rows are those of the version's dataset first, and the newest of the log once that has 200."""
+    app = open_project(tiny)
     model, version = app.model(MODEL), app.models.version(MODEL, 1)
 
     def origin() -> str:
@@ -148,8 +149,10 @@ def test_test_rows_are_replayed_until_enough_is_logged(app) -> None:
     app.predict(MODEL, pl.DataFrame(rows).head(100), log=True)
     second = origin()
     app.predict(MODEL, pl.DataFrame(rows).tail(140), log=True)
+    third = origin()
+    app.close()
 
-    assert (first, second, origin()) == ("test rows of dataset v1", "test rows of dataset v1", "the prediction log")
+    assert (first, second, third) == ("test rows of dataset v1", "test rows of dataset v1", "the prediction log")
 
 
 def test_a_version_that_is_not_there_is_not_found(app) -> None:
