@@ -130,7 +130,9 @@ def test_nothing_is_logged(app, found) -> None:
 
 def test_test_rows_are_replayed_until_enough_is_logged(tiny) -> None:
     """Rows are those of the version's dataset first, and the newest of the log once that has 200."""
-    app = open_project(tiny)
+    shutil.rmtree(tiny / ".perene")
+    app = open_project(with_steps(tiny, bound=1.0))
+    app.train(MODEL, actor="test")
     model, version = app.model(MODEL), app.models.version(MODEL, 1)
 
     def origin() -> str:
