@@ -26,7 +26,7 @@ import polars as pl
 from perene.app import App, open_project
 from perene.clock import machine_clock
 from perene.pipelines.drain import drain
-from perene.pipelines.journaling import AnsweredRow, instant, records_of
+from perene.pipelines.journaling import AnsweredRow, instant
 from perene.records.identity import new_ids
 from perene.storage.envelope import Log
 from perene.storage.journal import Journal
@@ -101,15 +101,20 @@ def lines_of(app: App, number: int, rows: int) -> list[AnsweredRow]:
     at = BEGIN + timedelta(minutes=number)
     ordered = pl.Series([at + timedelta(days=i % 3) for i in range(rows)]).cast(pl.Datetime("us", "UTC"))
     rides = table.with_columns(ordered_at=ordered, number=number * rows + pl.int_range(rows))
-    said = instant(at)
+    said, records = instant(at), plain_values(rides.select(*model.schema.polars)).to_dicts()
     return [
         AnsweredRow(
             prediction_id=id_, request_id=id_, position=0, model_version=1, recipe="recipe",
             event_at=record["ordered_at"], predicted_at=said, recorded_at=said, request=record, raw=20.0, steps=[],
             final=20.0,
         )
-        for id_, record in zip(new_ids(at, rows), records_of(rides.select(*model.schema.polars)), strict=True)
+        for id_, record in zip(new_ids(at, rows), records, strict=True)
     ]  # fmt: skip
+
+
+def plain_values(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows as a journal keeps them: instants are microseconds."""
+    return frame.with_columns(pl.col(pl.Datetime).cast(pl.Int64))
 
 
 def show(what: str, server: Server, took: Took) -> tuple[float, float]:

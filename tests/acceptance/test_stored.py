@@ -138,7 +138,7 @@ def test_a_new_load_and_a_release_reach_a_running_server(stored, tiny, server_of
 
 def test_too_old_is_gone_or_computed(declared, server_of) -> None:
     """Older than max_age: 410; with rows and fallback="online" it is computed, and says so. So is an unknown key."""
-    folder = declared('max_age="1s", fallback="online",')
+    folder = declared('max_age="1ms", fallback="online",')
     app = open_project(folder)
     app.store(MODEL, parcels(), actor="test")
     app.close()
@@ -150,7 +150,7 @@ def test_too_old_is_gone_or_computed(declared, server_of) -> None:
         _, computed = client.predict(rows)
 
     assert (by_key[0], by_key[1]["code"]) == (410, "too-old")
-    assert "max_age is 1s" in by_key[1]["why"]
+    assert "max_age is 1ms" in by_key[1]["why"]
     assert status == 200
     assert [p["mode"] for p in by_row["predictions"]] == ["online"] * 5
     assert [p["prediction"] for p in by_row["predictions"]] == [p["prediction"] for p in computed["predictions"]]

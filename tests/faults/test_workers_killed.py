@@ -126,6 +126,7 @@ def test_a_killed_process_takes_no_more_along_than_its_requests(tiny, a_row, wai
         running.process.send_signal(signal.SIGTERM)
         code = running.process.wait(60)
     with closing(open_project(tiny)) as app:
+        assert app.drained()  # also what the killed one left, where no other came to it before all ended
         log = app.lake.scan(MODEL, Log.PREDICTIONS).collect()["prediction_id"].to_list()
         truths = app.lake.scan(MODEL, Log.TRUTHS).collect()["key"].to_list()
         alive = app.servers.alive(timedelta(hours=1))

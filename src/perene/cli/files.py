@@ -65,7 +65,7 @@ def write_rows(frames: Iterable[pl.DataFrame], target: Path) -> int:
         what, mend = f"{target} names no format", f"let the file end in one of {endings}"
         raise DataError(what, mend=mend, code="file-unusable")
     rows = 0
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+    with _folder_beside(target) as folder:
         for number, frame in enumerate(frames):
             frame.write_ipc(Path(folder, f"{number:08}.arrow"))
             rows += frame.height
@@ -73,6 +73,14 @@ def write_rows(frames: Iterable[pl.DataFrame], target: Path) -> int:
         _write(sorted(Path(folder).glob("*.arrow")), whole, kind)
         whole.rename(target)
     return rows
+
+
+def _folder_beside(target: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder for the parts of a file; an OSError names the file."""
+    try:
+        return tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 def _write(parts: Sequence[Path], target: Path, kind: str) -> None:

@@ -159,7 +159,6 @@ def resume_model(door: Door, model: str, why: str) -> None:
     cls=Verb,
     examples="""
       perene model shadow late-arrival 4       scores v4 on live traffic
-      perene model show late-arrival           says how it compares
       perene model shadow late-arrival --off
     """,
 )

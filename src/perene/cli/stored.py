@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     cls=Verb,
     examples="""
       perene prediction lookup churn 81723
-      perene prediction lookup late-arrival B6,715,JFK B6,716,JFK     values of several key fields
-      perene prediction lookup late-arrival '["B6", 715, "JFK"]'      the same as JSON
+      perene prediction lookup late-arrival B6,715,JFK
+      perene prediction lookup late-arrival '["B6", 715, "JFK"]'
     """,
 )
 @model_argument

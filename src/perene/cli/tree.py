@@ -24,7 +24,7 @@ COMMANDS = {
         "predict": _at("predict", "Predict the rows of a file."),
     },
     "Models and releases": {
-        "model": _at("model", "list, show, history, hold, resume"),
+        "model": _at("model", "list, show, history, hold, resume, shadow"),
         "release": _at("release", "list, show, approve, reject, rollback"),
     },
     "Data": {
