@@ -105,8 +105,10 @@ class Caller:
 
 
 def test_a_killed_process_takes_no_more_along_than_its_requests(tiny, a_row, wait_for, client_of) -> None:
-    """Proof: four clients under load, one process killed. Each client loses at most the request that it had there; the
-    other process answers on, another comes, and in the end each answer and truth is in the log once."""
+    """Proof: four clients under load, one process killed. Each client loses at most the request that it had there, and
+    one on a connection that the dead process had not taken yet (each process has its own queue at the port); the other
+    answers on, another comes, and in the end each answer and truth is in the log once.
+    """
     stop = threading.Event()
     with workers_of(tiny, wait_for) as running:
         callers = [Caller(running.port, a_row, n) for n in range(4)]
@@ -132,7 +134,7 @@ def test_a_killed_process_takes_no_more_along_than_its_requests(tiny, a_row, wai
         alive = app.servers.alive(timedelta(hours=1))
 
     assert [caller.wrong for caller in callers] == [[], [], [], []]
-    assert max(caller.broken for caller in callers) <= 1
+    assert max(caller.broken for caller in callers) <= 2
     assert len(set(after) - set(before)) == 1
     assert len(set(after) & set(before)) == 1
     assert code == 0
