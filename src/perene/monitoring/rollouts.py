@@ -111,8 +111,8 @@ def _champions(remembered: Remembered, name: str, version: int | None) -> Servin
 def regression(mine: ServingCounts, other: ServingCounts, *, is_canary: bool) -> str:
     """What is surely worse about a new version's serving than about the other's; empty for nothing.
 
-    The times of a canary are those of the same traffic as the champion's; those of a fresh release are not, so they
-    count against a declared budget only.
+    The times of a canary are those of the champion's traffic, though with its share the rows of its batches grow: so
+    it must be slower by batch and by row. Those of a fresh release count against a declared budget only.
     """
     if guards.fails_more(mine.errors, mine.asked, other.errors, other.asked):
         before = _of(other.errors, other.asked)
@@ -123,7 +123,8 @@ def regression(mine: ServingCounts, other: ServingCounts, *, is_canary: bool) ->
             f"of the other's {_of(other.slow, other.singles)}"
         )
     times = ((c.batches, c.seconds, c.seconds_sq) for c in (mine, other))
-    if is_canary and guards.is_slower(*times):
+    is_slow_by_row = mine.seconds * other.rows >= guards.LEAST_TIMES * other.seconds * mine.rows
+    if is_canary and is_slow_by_row and guards.is_slower(*times):
         return f"a batch takes {_ms(mine)}, the champion's {_ms(other)}"
     if guards.jumps(mine.pairs, mine.gap, mine.gap_sq, mine.other, mine.other_sq):
         usual = mine.other / mine.pairs

@@ -51,10 +51,11 @@ class Answering:
 
         Raises ServingError where nothing is live, or too many wait.
         """
-        predictor = self.predictor
-        if predictor is None:
+        lineup = self.lineup
+        if lineup is None:
             raise no_live_version(self.model.name)
-        is_small = len(rows) <= _LIGHT_ROWS and predictor.batch_s <= _LIGHT_S
+        is_quick = lineup.champion.batch_s <= _LIGHT_S and (lineup.canary is None or lineup.canary.batch_s <= _LIGHT_S)
+        is_small = len(rows) <= _LIGHT_ROWS and is_quick
         is_light = is_small and ids is None and not self._waits_for_disk  # given ids are looked up in the lake
         asked = PredictRequest(rows, ids, render)
         timeout_s = self._desk.timeout_s if timeout_s is None else timeout_s

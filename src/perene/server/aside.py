@@ -124,7 +124,7 @@ class Aside:
                 self._shadow(part)
             else:
                 self._compare(part)
-        except Exception as error:  # noqa: BLE001 - the edge of a step: a version's code may raise anything
+        except BaseException as error:  # noqa: BLE001 - the edge of a step: a version's code may raise anything
             if len(part) > 1:
                 for one in part:
                     self._do([one])
@@ -163,16 +163,17 @@ class Aside:
         rows = pl.concat([asked.rows for asked in part])
         mine = np.concatenate([asked.numbers for asked in part if asked.numbers is not None])
         names = zip(keys(rows, first.model.key), rows[first.model.at].cast(pl.Int64), strict=True)
-        new = []
+        new: dict[object, int] = {}
         for row, name in enumerate(names):
             if (first.served, name) not in self._paired:
-                self._paired.add((first.served, name))
-                new.append(row)
+                new.setdefault((first.served, name), row)
+        places = list(new.values())
+        other = numbers_of(first.predictor.predict(rows[places])) if new else None
+        self._paired.update(new)  # not before: rows beside one that fails are asked again without it
         if len(self._paired) > _REMEMBERED:
             self._paired.clear()
-        other = numbers_of(first.predictor.predict(rows[new])) if new else None
         if other is not None:
-            self._tally.paired(first.served, mine[new], other)
+            self._tally.paired(first.served, mine[places], other)
 
 
 def _are_alike(one: Asked, other: Asked) -> bool:

@@ -147,14 +147,14 @@ class Batch:
         try:
             self._parts.append(self._ask(CANARY, canary, mine))
             return left, 0
-        except Exception:  # noqa: BLE001 - what its code raises is counted; the champion answers
+        except BaseException:  # noqa: BLE001 - what its code raises, sys.exit() too, is counted; the champion answers
             pass
         failed = 0
         for request in {self._request_of[i][0]: None for i in mine}:
             places = [i for i in mine if self._request_of[i][0] == request]
             try:
                 self._parts.append(self._ask(CANARY, canary, places))
-            except Exception as error:  # noqa: BLE001 - as above
+            except BaseException as error:  # noqa: BLE001 - as above
                 log.warning("canary_failed model=%s version=%d why=%s", self._model.name, canary.version.version, error)
                 left += places
                 failed += 1

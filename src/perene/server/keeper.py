@@ -68,7 +68,8 @@ class Keeper:
     def stop(self) -> None:
         """Drain everything, forget this server in the database. What cannot be drained stays as an orphan."""
         self._stopping.set()
-        self._thread.join(60)
+        if self._thread.ident is not None:  # not where it was asked to stop before it began
+            self._thread.join(60)
         self._rotate_and_drain(self._app.machine())
         self._tell_losses()
         self._tell_counts()

@@ -56,7 +56,8 @@ class Roster:
     def stop(self) -> None:
         """End the thread; a load that has begun is finished first."""
         self._stopping.set()
-        self._thread.join(60)
+        if self._thread.ident is not None:  # not where it was asked to stop while it loaded for the first time
+            self._thread.join(60)
 
     @property
     def serves(self) -> dict[str, int]:
@@ -181,7 +182,10 @@ class Roster:
 
     def _run(self) -> None:
         while not self._stopping.wait(LOOK_EVERY_S):
-            self.look()
+            try:
+                self.look()
+            except Exception:  # the edge of a thread: recorded, and looked again
+                log.exception("roster_failed")
 
 
 def _versions(lineup: Lineup | None) -> dict[int, Predictor]:

@@ -117,6 +117,13 @@ def test_what_is_as_bad_in_the_champion_is_no_reason(bench, begin, canary) -> No
     assert look(bench, begin + MINUTE) == (1, 2, 0.1)
 
 
+def test_larger_batches_are_not_slower_ones(bench, begin, canary) -> None:
+    """A canary with a large share of the keys gets most rows of each batch: slower by batch, and not by row."""
+    bench.count(2, "canary", rows=100_000.0, batches=1_000.0, seconds=30.0, seconds_sq=1.0)
+
+    assert look(bench, begin + MINUTE) == (1, 2, 0.1)
+
+
 def _answers(bench, begin: datetime, *, canary_error: float, days: int = 12) -> None:
     """Two dozen riders a day, half of them answered by the canary, whose error is larger or not; true is 10."""
     rng = np.random.default_rng(3)

@@ -209,3 +209,49 @@ def test_an_id_that_a_shadow_would_have_is_refused(a_row) -> None:
         take_ids([a_row(1) | {"prediction_id": "shadow:3:p"}])
 
     assert take_ids([a_row(1) | {"prediction_id": "shadow:x:p"}]) == ["shadow:x:p"]
+
+
+def test_code_that_would_end_a_process_is_a_failure_like_any_other(bench, journal, a_row, version) -> None:
+    """sys.exit(), or a panic of a library, in a canary or a shadow: the champion answers, and it counts."""
+
+    def exits(_: pl.DataFrame) -> bool:
+        raise SystemExit(3)
+
+    canary = Server(bench, journal, champion=version(1), canary=version(2, exits), share=0.999999)
+    shadow = Server(bench, journal, champion=version(1), shadow=version(3, exits))
+    answers = [server.ask([a_row(1)])[0] for server in (canary, shadow)]
+    counts = canary.end()[2, "canary"], shadow.end()[3, "shadow"]
+
+    assert [answer["predictions"][0]["prediction"] for answer in answers] == [1.0, 1.0]
+    assert [count["errors"] for count in counts] == [1, 1]
+
+
+def test_a_row_on_which_the_other_version_fails_leaves_the_rest_compared(bench, journal, a_row, version) -> None:
+    """Rows that were asked at once with it are compared without it."""
+    former = version(1, fails=lambda x: bool((x["sevenths"] == 666).any()))
+    server = Server(bench, journal, champion=version(4), former=former)
+    asked = [a_row(1), a_row(2) | {"grams": 7 * 666.0}, a_row(3)]
+    aside = server.desk.aside
+    aside._pairs_left = 100.0
+    kept: list[Any] = []
+    aside._queue = lambda one: kept.append(one) or True  # type: ignore[method-assign]
+    for row in asked:
+        server.ask([row])
+    aside._do(kept)
+
+    assert server.end()[4, "champion"]["pairs"] == 2
+
+
+def test_a_slow_canary_is_not_asked_where_requests_come_in(bench, journal, a_row, version) -> None:
+    """A request is light only where every version that may answer it is quick."""
+    server = Server(bench, journal, champion=version(1), canary=version(2), share=0.5)
+    asked: list[bool] = []
+    server.answering.batcher.submit = lambda *_, is_light, **__: asked.append(is_light)  # type: ignore[method-assign]
+    lineup = server.answering.lineup
+    lineup.champion.took(1, 1e-5)
+    for seconds in (0.01, 1e-5):
+        lineup.canary.took(1, seconds)
+        server.answering.submit([a_row(1)], None)
+    server.end()
+
+    assert asked == [False, True]
