@@ -220,7 +220,10 @@ def test_what_is_blocked_after_the_load_is_not_given_out(declared, server_of) ->
     asks = {"keys": [0, 1, 2, 3]}
     with server_of(folder) as server, closing(server.client()) as client:
         at_load = [p["prediction"] for p in client.ask("POST", LOOKUP, asks)[1]["predictions"]]
+        named = {"keys": [{"number": 1, "prediction_id": "mine"}]}
+        client.ask("POST", LOOKUP, named)
         (folder / "removed.txt").write_text("1\n2\n")
+        repeated = client.ask("POST", LOOKUP, named)[1]["predictions"][0]
         after = [p["prediction"] for p in client.ask("POST", LOOKUP, asks)[1]["predictions"]]
         (folder / "removed.txt").write_text("# nobody\n")
         lifted = [p["prediction"] for p in client.ask("POST", LOOKUP, asks)[1]["predictions"]]
@@ -231,6 +234,7 @@ def test_what_is_blocked_after_the_load_is_not_given_out(declared, server_of) ->
 
     honest = [p["prediction"] for p in computed["predictions"]]
     assert at_load == [*honest[:3], -1.0]
+    assert (repeated["prediction"], repeated["removed"], repeated["repeated"]) == (-1.0, "court order", True)
     assert after == [honest[0], -1.0, -1.0, honest[3]]
     assert lifted == honest
     assert sorted(lines["removed"].drop_nulls().to_list()) == ["court order"] * 3

@@ -116,6 +116,18 @@ def test_one_before_is_kept_and_the_rest_is_swept(generations) -> None:
     assert generations.sweep("m", is_written=lambda number: True, remove=removed.append) == []
 
 
+def test_a_load_that_ends_during_a_sweep_is_not_swept(generations) -> None:
+    """A load that moves the pointer while a sweep asks whether it lives is not held for dead."""
+    id, removed = begun(generations), list[int]()
+
+    def ends(number: int) -> bool:
+        generations.finish(number, rows=3, keys=2, aside=0)
+        return False
+
+    assert generations.sweep("m", is_written=ends, remove=removed.append) == []
+    assert (removed, generations.current("m").id) == ([], id)
+
+
 def test_a_store_is_audited(generations, database) -> None:
     """Who replaced which stored predictions with what is in the audit log."""
     first = ready(generations)

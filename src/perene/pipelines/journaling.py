@@ -71,9 +71,14 @@ def instant(value: datetime) -> int:
     return (value - _EPOCH) // _MICROSECOND
 
 
+def at_instant(kept: int) -> datetime:
+    """The instant that the journal kept."""
+    return _EPOCH + kept * _MICROSECOND
+
+
 def day_of(kept: int) -> date:
     """The UTC day of a kept instant."""
-    return (_EPOCH + kept * _MICROSECOND).date()
+    return at_instant(kept).date()
 
 
 def row_digest(record: Mapping[str, object]) -> str:

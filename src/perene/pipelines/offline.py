@@ -168,13 +168,13 @@ def store_predictions(
         with closing(writing):
             load.write(frames, writing, generation.id)
             load.refuse_unfit()
-            count = writing.finish()
-        told = {"rows": load.rows, "keys": count, "aside": load.aside}
-        done = shelf.generations.finish(generation.id, **told, fence=asked.fence)
+            told = {"rows": load.rows, "keys": writing.finish(), "aside": load.aside}
+            done = shelf.generations.finish(generation.id, **told, fence=asked.fence)
     except BaseException as error:
         with suppress(PereneError):  # what cannot be taken away now is swept by the next load
-            shelf.store.remove(model.name, generation.id)
-            shelf.generations.fail(generation.id, _told(error))
+            if shelf.generations.get(generation.id).state is not GenerationState.READY:  # else its commit was unheard
+                shelf.store.remove(model.name, generation.id)
+                shelf.generations.fail(generation.id, _told(error))
         raise
     sweep(model.name, shelf)
     return done

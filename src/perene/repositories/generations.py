@@ -100,7 +100,10 @@ class Generations:
             ready = _read(connection, _of(model, GenerationState.READY))
             begun = _read(connection, _of(model, GenerationState.LOADING))
         old = ready[_KEPT:]
-        dead = [generation for generation in begun if not is_written(generation.id)]
+        unwritten = [generation.id for generation in begun if not is_written(generation.id)]
+        with self._database.read() as connection:  # one that became ready in between is not dead
+            begun = _read(connection, _of(model, GenerationState.LOADING))
+        dead = [generation for generation in begun if generation.id in unwritten]
         for generation in (*old, *dead):
             remove(generation.id)
         for generation in old:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 
 import polars as pl
 
 from perene.definition.model import Model
 from perene.errors import Conflict
 from perene.pipelines.drain import known_ids
-from perene.pipelines.journaling import AnsweredRow, answered_row
+from perene.pipelines.journaling import AnsweredRow, answered_row, at_instant
 from perene.repositories.predictions import Predictions
 from perene.storage.database import Database
 from perene.storage.journal import JournalReader
@@ -19,12 +19,15 @@ from perene.storage.journal import JournalReader
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:
-    """What was answered to an id before; of a ranking with the place that it got, or why it got none."""
+    """What was answered to an id before; of a ranking with the place that it got, or why it got none; of a stored answer
+    with when it was computed.
+    """
 
     version: int
     prediction: object
     rank: int | None
     removed: str | None
+    computed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +71,24 @@ class GivenIds:
                 what = f"prediction {given.id} of {model.name} belongs to another row"
                 raise Conflict(what, why="a prediction id stands for one row", mend="give each row an id of its own")
             if isinstance(before, AnsweredRow):
-                logged = Logged(
-                    version=before.model_version, prediction=before.final, rank=before.rank, removed=before.removed
-                )
-                found[place] = replace(given, logged=logged)
+                found[place] = replace(given, logged=_waiting(before))
             else:
                 found[place] = replace(given, logged=self._drained(model, given.id, before.day))
         return found
 
     def _drained(self, model: Model, prediction_id: str, day: date) -> Logged:
         lines = self._predictions.scan(model, days=[day]).filter(pl.col("prediction_id") == prediction_id)
-        found = lines.select("model_version", "final", "rank", "removed").collect()
+        found = lines.select("model_version", "final", "rank", "removed", "computed_at").collect()
         if found.is_empty():
             what = f"prediction {prediction_id} of {model.name} was answered, but its line has been removed"
             raise Conflict(what, mend="ask with another prediction id")
-        version, final, rank, removed = found.row(0)
-        return Logged(version=version, prediction=final, rank=rank, removed=removed)
+        version, final, rank, removed, computed_at = found.row(0)
+        return Logged(version=version, prediction=final, rank=rank, removed=removed, computed_at=computed_at)
+
+
+def _waiting(line: AnsweredRow) -> Logged:
+    """What a line says that is not drained yet."""
+    return Logged(
+        version=line.model_version, prediction=line.final, rank=line.rank, removed=line.removed,
+        computed_at=None if line.computed_at is None else at_instant(line.computed_at),
+    )  # fmt: skip

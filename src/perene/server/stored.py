@@ -65,8 +65,7 @@ class StoredAnswers:
         lines = [_named(line, given.get(n)) for n, line in enumerate(found.lines)]
         answering.log([line for n, line in enumerate(lines) if n not in given or given[n].logged is None])
         live = answering.predictor
-        is_outdated = live is None or live.version.version != generation.version
-        return _told(model, found, lines, given, is_outdated=is_outdated)
+        return _told(model, found, lines, given, live=None if live is None else live.version.version)
 
     def close(self) -> None:
         """Let go of what is read."""
@@ -127,22 +126,28 @@ def _named(line: AnsweredRow, given: Given | None) -> AnsweredRow:
 
 
 def _told(
-    model: Model, found: LookedUp, lines: Sequence[AnsweredRow], given: dict[int, Given], *, is_outdated: bool
+    model: Model, found: LookedUp, lines: Sequence[AnsweredRow], given: dict[int, Given], *, live: int | None
 ) -> dict[str, object]:
-    how = {"mode": "stored", "computed_at": plain(found.generation.computed_at), "outdated": is_outdated}
+    held = {hook.step.settings["reason"] for hook in model.posts if hook.recheck and hook.step is not None}
+    generation = found.generation
     predictions: list[dict[str, object]] = []
     for n, line in enumerate(lines):
         before = given[n].logged if n in given else None
-        if before is None:
-            predictions.append({"prediction_id": line.prediction_id, "prediction": line.final, **how})
-        else:
-            repeated = {"model_version": before.version, "repeated": True}
-            predictions.append(
-                {"prediction_id": line.prediction_id, "prediction": before.prediction, **repeated, **how}
-            )
+        version, computed_at = generation.version, generation.computed_at
+        value: object = line.final
+        removed, more = line.removed, dict[str, object]()
+        if before is not None:
+            version, computed_at = before.version, before.computed_at or computed_at
+            more = {"model_version": version, "repeated": True}
+            if removed not in held:  # what may not be answered now is not answered again
+                value, removed = before.prediction, before.removed
+        if removed is not None:
+            more["removed"] = removed
+        how = {"mode": "stored", "computed_at": plain(computed_at), "outdated": version != live}
+        predictions.append({"prediction_id": line.prediction_id, "prediction": value, **more, **how})
     return {
         "model": model.name,
-        "model_version": found.generation.version,
+        "model_version": generation.version,
         "request_id": found.request_id,
         "predictions": predictions,
     }

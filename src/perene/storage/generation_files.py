@@ -104,7 +104,6 @@ class _WritingFile:
             _write_through(self._part)
             self._part.rename(self._path)
             _write_through(self._path.parent)
-            self.close()
         return int(keys)
 
     def close(self) -> None:

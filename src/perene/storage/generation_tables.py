@@ -86,7 +86,6 @@ class _WritingTable:
             row = self._connection.execute(f"SELECT count(*) FROM (SELECT DISTINCT key FROM {table}) k".encode())
             (keys,) = row.fetchone() or (0,)
             self._is_finished = True
-            self.close()
         return int(keys)
 
     def close(self) -> None:

@@ -36,7 +36,9 @@ class Writing(Protocol):
         """Add rows. Raises StorageError."""
 
     def finish(self) -> int:
-        """Make it durable and readable; gives the number of keys. Raises StorageError."""
+        """Make it durable and readable; gives the number of keys. It counts as written until it is closed, so that no
+        sweep takes it away before the pointer leads to it. Raises StorageError.
+        """
 
     def close(self) -> None:
         """End; what is not finished is taken away."""
