@@ -19,8 +19,9 @@ from perene.storage.journal import JournalReader
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logged:
-    """What was answered to an id before; of a ranking with the place that it got, or why it got none; of a stored answer
-    with when it was computed.
+    """What was answered to an id before.
+
+    Of a ranking with the place that it got, or why it got none; of a stored answer with when it was computed.
     """
 
     version: int
