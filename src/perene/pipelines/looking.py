@@ -14,9 +14,9 @@ import polars as pl
 from perene.definition.durations import show_duration
 from perene.definition.model import Model
 from perene.definition.posts import Array, redo_posts
-from perene.errors import NotFound, ServingError
+from perene.errors import NotAllowed, NotFound, ServingError
 from perene.pipelines.journaling import AnsweredRow, AnswerValue, instant
-from perene.pipelines.offline import StoredRow
+from perene.pipelines.offline import StoredRow, blind_steps
 from perene.pipelines.serving import logged_fields, refuse_no_numbers, values
 from perene.records.generation import Generation
 from perene.records.identity import new_id, new_ids
@@ -137,6 +137,7 @@ def _again(
     removed = [each.removed for each in stored]
     if not hooks or not stored:
         return outputs, removed
+    _refuse_blind(model, generation)
     kept = next((n for n, (_, again) in enumerate(generation.steps) if again), len(generation.steps))
     rows = _rows(model, stored, generation)
     before = _array([row[kept - 1] if kept else each.raw for row, each in zip(outputs, stored, strict=True)])
@@ -149,8 +150,19 @@ def _again(
     )
 
 
+def _refuse_blind(model: Model, generation: Generation) -> None:
+    """Refuse to give out what a step that must hold now may not be able to judge: its field was not stored."""
+    missing = [field.name for field in model.schema.fields if field.name not in generation.fields]
+    if blind := blind_steps(model, missing):
+        raise NotAllowed(
+            f"stored predictions of {model.name} cannot be given out",
+            why=f"{', '.join(blind)} must hold now, and may read {', '.join(missing)}, which was not stored with them",
+            mend=f"compute them again: perene predict {model.name} --store",
+        )
+
+
 def _rows(model: Model, stored: Sequence[StoredRow], generation: Generation) -> pl.DataFrame:
-    """Stored rows as the frame that they were; a field that the Row gained since then has its default."""
+    """Stored rows as the frame that they were; a field that is not stored, and that nobody reads, has its default."""
     columns: dict[str, pl.Series] = {}
     for field in model.schema.fields:
         if field.name in generation.fields:

@@ -221,10 +221,14 @@ def refuse_unstorable(model: Model) -> None:
         why = "a ranking answers the rows of a group together, and look-ups are of one thing each"
         raise NotAllowed(what, why=why, mend=f"ask POST /v1/models/{model.name}/predict")
     hidden = [item.name for item in model.schema.fields if not item.logged]
-    blind = [hook.name for hook in model.posts if hook.recheck and _may_read(hook, hidden)]
-    if blind:
+    if blind := blind_steps(model, hidden):
         why = f"{', '.join(blind)} is done again at each look-up, but {', '.join(hidden)} is Log(False): it is not kept"
         raise NotAllowed(what, why=why, mend="log the field, or let the step read another: block(FIELD, …)")
+
+
+def blind_steps(model: Model, missing: Sequence[str]) -> list[str]:
+    """The steps that are done again at each look-up and may read one of these fields, which are not stored."""
+    return [hook.name for hook in model.posts if hook.recheck and _may_read(hook, missing)]
 
 
 def _may_read(hook: Hook, fields: Sequence[str]) -> bool:

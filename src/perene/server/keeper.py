@@ -222,5 +222,5 @@ class Keeper:
         while not self._stopping.wait(TURN_EVERY_S):
             try:
                 self.turn()
-            except Exception:  # the edge of a thread: recorded, and tried again at the next turn
+            except BaseException:  # the edge of a thread (a panic of polars is no Exception): recorded, and tried again
                 log.exception("housekeeping_failed")

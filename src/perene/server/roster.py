@@ -186,7 +186,7 @@ class Roster:
         while not self._stopping.wait(LOOK_EVERY_S):
             try:
                 self.look()
-            except Exception:  # the edge of a thread: recorded, and looked again
+            except BaseException:  # the edge of a thread (a panic of polars is no Exception): recorded, and tried again
                 log.exception("roster_failed")
 
 

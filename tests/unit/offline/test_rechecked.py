@@ -82,3 +82,17 @@ def test_a_block_that_comes_after_the_load_holds(declare, opened, parcels, app) 
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     assert json.loads(said) == [honest[0], -1.0, honest[2]]
+
+
+def test_a_block_that_would_miss_its_field_gives_nothing_out(declare, app, parcels) -> None:
+    """What must not be answered may be told by a field that was not stored: nothing is then, until stored anew."""
+    app.store(MODEL, parcels(3), actor="test")
+    folder = declare(
+        code='\n\nfrom perene import post\nhours.post(post.block("note", ids=["no"], reason="no", instead=-1.0))\n'
+    )
+
+    code = f"from perene import open_project; app = open_project({str(folder)!r}); app.lookup({MODEL!r}, [0])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "NotAllowed: stored predictions of parcel-hours cannot be given out" in done.stderr
