@@ -27,6 +27,8 @@ def roll_out(connection: sa.Connection, release: Release, steps: Sequence[Canary
     newer = deed._replace(why=f"v{release.version} rolls out instead (release {release.id})")
     ledger.supersede(connection, release, deed=newer, states=(ReleaseState.ROLLING_OUT,))
     begin_anew(connection, release.model, release.version, "canary")
+    if release.replaces is not None:  # both are judged by the traffic of the same time
+        begin_anew(connection, release.model, release.replaces, "champion")
     return raise_share(connection, ledger.release_of(connection, release.id), 0, deed=deed)
 
 
