@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ AGAIN_S = 0.5  # until it is started again, and twice as long each time
 _PAUSE_S = 0.1
 SAME_WISH_S = 0.5  # a second signal within this is the first one again: some wrappers pass on what the terminal sent
 _WITH_PARENT = "PERENE_WITH_PARENT"
+_GIVEN_WAY = 10  # niceness
 
 
 class ProcessEnded(PereneError):
@@ -42,6 +44,12 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def give_way() -> None:
+    """Let what serves go first where processors are busy; to be called before the first thread begins."""
+    with contextlib.suppress(AttributeError, OSError):
+        os.nice(_GIVEN_WAY)
 
 
 @dataclass(slots=True)

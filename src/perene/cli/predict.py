@@ -59,6 +59,10 @@ def command(
         raise click.UsageError("--store keeps the predictions by key; --out and --log are of others")
     if file is None and not store:
         raise click.UsageError("name a FILE, or predict the model's population with --store")
+    if store:
+        from perene.cli.children import give_way
+
+        give_way()
     app = door.app()
     if store:
         _store(door, app, model, file, format)
