@@ -17,7 +17,7 @@ from perene.server.lineup import Lineup
 from perene.server.meter import Meter
 from perene.storage.journal import Entry
 
-_LIGHT_ROWS, _LIGHT_S = 64, 0.005  # up to these, another thread costs more than it gives
+_LIGHT_ROWS, _LIGHT_S = 64, 0.010  # up to these, another thread costs more than it gives
 
 
 class Answering:
