@@ -220,10 +220,9 @@ def test_servers_are_told_of_when_all_of_them_listen():
 
 
 def test_who_gives_way_asks_for_less_of_a_busy_processor():
-    """Its niceness, and that of what it starts, is above what it began with."""
-    begin = "import os, subprocess, sys; from perene.cli.children import give_way; before = os.nice(0); give_way(); "
-    ask = "subprocess.run([sys.executable, '-c', f'import os; print(os.nice(0) - {before})'])"
+    """Its niceness is 10, or what it began with where that is more; giving way twice changes nothing."""
+    code = "import os; from perene.cli.children import give_way; give_way(); give_way(); print(os.nice(0))"
 
-    said = subprocess.run(python(begin + ask), capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(python(code), capture_output=True, text=True, check=True).stdout
 
-    assert int(said) == 10
+    assert int(said) == max(os.nice(0), 10)

@@ -49,7 +49,7 @@ def end_with_parent() -> None:
 def give_way() -> None:
     """Let what serves go first where processors are busy; to be called before the first thread begins."""
     with contextlib.suppress(AttributeError, OSError):
-        os.nice(_GIVEN_WAY)
+        os.nice(max(_GIVEN_WAY - os.nice(0), 0))
 
 
 @dataclass(slots=True)

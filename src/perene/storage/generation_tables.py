@@ -89,13 +89,15 @@ class _WritingTable:
         return int(keys)
 
     def close(self) -> None:
-        """Let go of the lock with its connection; what is not finished is dropped."""
+        """Let go of the lock and the connection; what is not finished is dropped."""
         if self._pooled.closed:
             return
         try:
-            if not self._is_finished and not self._connection.broken:
+            if not self._connection.broken:
                 with self._as_storage_error():
-                    self._connection.execute(f"DROP TABLE IF EXISTS {_table(self._number)}".encode())
+                    if not self._is_finished:
+                        self._connection.execute(f"DROP TABLE IF EXISTS {_table(self._number)}".encode())
+                    self._connection.execute("SELECT pg_advisory_unlock(%s)", [_lock(self._number)])  # now, not soon
         finally:
             self._pooled.close()
 
