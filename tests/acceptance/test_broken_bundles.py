@@ -85,6 +85,7 @@ class Stage:
         self.app.rollback(MODEL, to=1, actor="t", why="a test")
         content = {"status": "ready", "serves": {MODEL: 1}, "missing": [], "troubles": {}, "lost": 0}
         self.wait_for(lambda: self.client.ask("GET", "/readyz") == (200, content))
+        self.wait_for(lambda: not self.app.alerts.list(state="firing"))
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +202,7 @@ def test_a_broken_bundle_is_refused_before_anything_of_it_runs(stage: Stage, a_r
     stage.go_live(release)
     missed = stage.wait_for(lambda: stage.shown()["not_loaded"])
     status, answer = stage.client.predict([a_row()])
-    (alert,) = stage.app.alerts.list(state="firing")
+    (alert,) = stage.wait_for(lambda: stage.app.alerts.list(state="firing"))
     ready = stage.client.ask("GET", "/readyz")
     stage.take_back()
 
@@ -223,7 +224,6 @@ def test_a_rollback_takes_the_alert_back(stage: Stage) -> None:
 
     stage.take_back()
 
-    assert stage.app.alerts.list(state="firing") == []
     assert stage.shown()["not_loaded"] is None
 
 
