@@ -23,7 +23,8 @@ def evaluable(model: Model, rows: pl.DataFrame) -> pl.DataFrame:
     another way than a longer one: a / 7 differs in the last bit. So each column is spelled out in one chunk, and a
     single row comes twice.
     """
-    columns = [rows.get_column(name) for name in model.schema.polars]
+    names = list(model.schema.polars)
+    columns = rows.get_columns() if rows.columns == names else [rows.get_column(name) for name in names]
     if rows.height == 1:
         columns = [column.new_from_index(0, 2) for column in columns]
     return pl.DataFrame([column if column.n_chunks() == 1 else column.rechunk() for column in columns])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import struct
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
@@ -25,10 +24,11 @@ def new_ids(now: datetime, count: int) -> list[str]:
     """``count`` ids that sort after one another in the order of the list."""
     millis = _millisecond(now)
     first = f"{millis >> 16:08x}-{millis & 0xFFFF:04x}-7"
+    noise = os.urandom(6 * count).hex()
     ids = []
-    for i, noise in enumerate(struct.unpack(f">{count}Q", os.urandom(8 * count))):
-        low = f"{0x2 << 62 | (i & 0xFFFFF) << 42 | noise >> 22:016x}"  # 20 bits count, 42 bits are random
-        ids.append(f"{first}{i >> 20 & 0xFFF:03x}-{low[:4]}-{low[4:]}")
+    for i in range(count):  # 30 bits count: 12 before the variant, 18 behind it; 44 bits are random
+        low = f"{0x2 << 18 | i & 0x3FFFF:05x}"
+        ids.append(f"{first}{i >> 18 & 0xFFF:03x}-{low[:4]}-{low[4]}{noise[12 * i : 12 * i + 11]}")
     return ids
 
 
