@@ -2,16 +2,20 @@
 
 A closed file is one source of appends: its number is the lake's transaction, so a drain that was cut off is repeated
 without a second line. A file goes when everything in it is in the lake.
+
+Lines become columns a few at a time, and ``rest`` is called in between: a server's other threads cannot answer while
+this one computes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import polars as pl
 import sqlalchemy as sa
 
 from perene.definition.model import Model
@@ -27,7 +31,11 @@ from perene.storage.ingests import COMMITTED
 from perene.storage.journal import Entry, JournalFile, journal_files, orphans
 from perene.storage.tables import given_id, ingest
 
+Item = TypeVar("Item")
+Rest = Callable[[], None]
+
 _PART = 500
+_AT_ONCE = 500  # lines between two rests
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,7 +71,7 @@ class Logs:
     database: Database
 
 
-def drain(files: Sequence[JournalFile], logs: Logs) -> Drained:
+def drain(files: Sequence[JournalFile], logs: Logs, *, rest: Rest = lambda: None) -> Drained:
     """Bring closed files into the lake and take them away. A file that fails is kept and reported; the others go on.
 
     A log that has become many small files is tidied: each append, and each read, goes through the list of all.
@@ -71,7 +79,7 @@ def drain(files: Sequence[JournalFile], logs: Logs) -> Drained:
     done = Drained()
     for file in files:
         try:
-            _drain_file(file, logs, done)
+            _drain_file(file, logs, done, rest)
         except PereneError as error:
             done.failures.append(error)
         except Exception as error:  # noqa: BLE001 - the edge of a step: the file is kept, the failure reported
@@ -83,15 +91,15 @@ def drain(files: Sequence[JournalFile], logs: Logs) -> Drained:
     return done
 
 
-def drain_orphans(folder: Path, logs: Logs) -> Drained:
+def drain_orphans(folder: Path, logs: Logs, *, rest: Rest = lambda: None) -> Drained:
     """Drain what dead processes left in a folder of journals. One process at a time drains a dead writer's files."""
     with orphans(folder) as files:
-        done = drain(files, logs)
+        done = drain(files, logs, rest=rest)
         done.ended = sorted({f.writer for f in files} - {f.writer for f in journal_files(folder)})
     return done
 
 
-def _drain_file(file: JournalFile, logs: Logs, done: Drained) -> None:
+def _drain_file(file: JournalFile, logs: Logs, done: Drained, rest: Rest) -> None:
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in file.entries():
         groups.setdefault((entry.model, entry.kind), []).append(entry)
@@ -101,7 +109,8 @@ def _drain_file(file: JournalFile, logs: Logs, done: Drained) -> None:
             continue
         model = logs.models[name]
         if kind == "prediction":
-            _drain_predictions(model, [answered_row(e.body) for e in entries], file, logs, done)
+            lines = [answered_row(e.body) for part in _parts(entries, rest) for e in part]
+            _drain_predictions(model, lines, file, logs, done, rest)
         elif not _is_in_lake(logs.database, name, Log.TRUTHS, file.source):
             truths = [truth_of(e.body) for e in entries]
             logs.truths.append(model, truths_frame(model, truths), source=file.source)
@@ -117,7 +126,7 @@ def _drain_file(file: JournalFile, logs: Logs, done: Drained) -> None:
 
 
 def _drain_predictions(
-    model: Model, lines: Sequence[AnsweredRow], file: JournalFile, logs: Logs, done: Drained
+    model: Model, lines: Sequence[AnsweredRow], file: JournalFile, logs: Logs, done: Drained, rest: Rest
 ) -> None:
     given = {line.prediction_id: line for line in reversed(lines) if line.row_digest}  # the first of each
     if _is_in_lake(logs.database, model.name, Log.PREDICTIONS, file.source):  # an earlier drain was cut off behind it
@@ -129,13 +138,22 @@ def _drain_predictions(
         if line.prediction_id not in before:
             kept.setdefault(line.prediction_id, line)
     if kept:
-        logs.predictions.append(model, envelope_of(model, list(kept.values())), source=file.source)
+        frame = pl.concat([envelope_of(model, part) for part in _parts(list(kept.values()), rest)], how="diagonal")
+        logs.predictions.append(model, frame, source=file.source)
         done.predictions += len(kept)
         done.logs.add((model.name, Log.PREDICTIONS))
     claimed = _claim(logs.database, model.name, [line for line in kept.values() if line.row_digest])
     again = len(lines) - len(kept) + claimed
     if again:
         done.again[model.name] = done.again.get(model.name, 0) + again
+
+
+def _parts(items: Sequence[Item], rest: Rest) -> Iterator[Sequence[Item]]:
+    """A few items at a time, with a rest after each but the last."""
+    for start in range(0, len(items), _AT_ONCE):
+        if start:
+            rest()
+        yield items[start : start + _AT_ONCE]
 
 
 def _is_in_lake(database: Database, model: str, log: Log, source: str) -> bool:

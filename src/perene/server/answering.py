@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from math import inf
 from time import perf_counter
 
 from perene.definition.model import Model
@@ -26,6 +27,7 @@ class Answering:
     def __init__(self, model: Model, desk: Desk) -> None:
         self.model = model
         self.lineup: Lineup | None = None
+        self.worked_at = -inf  # when the last batch began, by perf_counter
         self._desk = desk
         self._logged = logged_fields(model)
         self._waits_for_disk = desk.durability == "fsync"
@@ -65,7 +67,7 @@ class Answering:
         lineup = self.lineup
         if lineup is None:
             raise no_live_version(self.model.name)
-        started = perf_counter()
+        self.worked_at = started = perf_counter()
         batch = Batch(self.model, lineup, requests, self._desk)
         batch.compute()
         self.meter.took("compute", perf_counter() - started)

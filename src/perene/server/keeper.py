@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,6 +25,7 @@ _ORPHANS_EVERY = timedelta(seconds=30)
 _TRY_AGAIN = timedelta(seconds=5)
 _LONG_AGO = timedelta(days=1)
 _DRAINS = {"drain", "orphans"}
+_REST_S = 0.005  # in which those who wait are answered
 
 Answer = TypeVar("Answer")
 
@@ -110,14 +112,15 @@ class Keeper:
 
     def _drain_dead(self) -> None:
         """Drain what dead servers left, and forget them."""
-        done = drain_orphans(self._journal.folder, self._logs)
+        done = drain_orphans(self._journal.folder, self._logs, rest=partial(time.sleep, _REST_S))
         self._settle("orphans", done)
         for writer in done.ended:
             self._do(partial(self._app.servers.forget, writer))
 
     def _rotate_and_drain(self, now: datetime) -> None:
         before, failures = self._rotate(now)
-        done = drain(self._journal.closed(), self._logs)  # also where there is no room for a new file: it makes room
+        files = self._journal.closed()  # also where there is no room for a new file: a drain makes room
+        done = drain(files, self._logs, rest=partial(time.sleep, _REST_S))
         done.failures += failures
         self._settle("drain", done)
         if done.failures:

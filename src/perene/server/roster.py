@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from time import perf_counter
 
 from perene.app import App
 from perene.errors import BundleError, PereneError
@@ -20,6 +21,7 @@ from perene.server.lineup import Lineup
 log = logging.getLogger("perene.server")
 
 _GC_EVERY = 50_000  # new objects: a batch makes thousands, and few of them outlive it
+_QUIET_S, _AT_LAST_S = 0.5, 600.0  # without a batch; after an exchange
 _SWITCH_S = 0.0005  # the thread that drains gives way to the one that answers ten times sooner than by default
 
 LOOK_EVERY_S = 0.5
@@ -47,6 +49,7 @@ class Roster:
         self._models = models
         self.not_loaded: dict[str, NotLoaded] = {}
         self._unusable: dict[tuple[str, str], NotLoaded] = {}  # of canaries and their like, by model and role
+        self._exchanged_at: float | None = None  # when something was, whose rest is still held
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="perene-roster", daemon=True)
 
@@ -76,6 +79,7 @@ class Roster:
         changed = [self._follow(answering, known[name]) for name, answering in self._models.items() if name in known]
         if any(changed):
             _freeze()
+            self._exchanged_at = perf_counter()
 
     def _follow(self, answering: Answering, model: RegisteredModel) -> bool:
         """Bring a model's lineup to what the ledger says; whether there was something to load."""
@@ -182,10 +186,22 @@ class Roster:
         except PereneError as unreachable:
             log.warning("alert_not_resolved why=%s", unreachable)
 
+    def _let_go(self) -> None:
+        """Free what exchanged versions left, in a quiet moment: to find it stops everything for a tenth of a second."""
+        if self._exchanged_at is None:
+            return
+        now = perf_counter()
+        is_quiet = all(now - answering.worked_at > _QUIET_S for answering in self._models.values())
+        if is_quiet or now - self._exchanged_at > _AT_LAST_S:
+            gc.unfreeze()
+            _freeze()
+            self._exchanged_at = None
+
     def _run(self) -> None:
         while not self._stopping.wait(LOOK_EVERY_S):
             try:
                 self.look()
+                self._let_go()
             except BaseException:  # the edge of a thread (a panic of polars is no Exception): recorded, and tried again
                 log.exception("roster_failed")
 
@@ -210,7 +226,6 @@ def _shown(lineup: Lineup) -> str:
 
 def _freeze() -> None:
     """Keep the collector from walking over what stays: modules and models (p99 at one connection 56 → 3 ms)."""
-    gc.unfreeze()  # so that a version that was exchanged can go
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_EVERY)
