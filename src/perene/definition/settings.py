@@ -41,7 +41,7 @@ class Settings:
     deadline: timedelta | None = timedelta(seconds=30)
     on_log_failure: str = "answer"
     durability: str = "group"
-    journal_rows: int = 5000
+    journal_rows: int = 10_000
     journal_seconds: float = 60.0
     speed: float = 1.0
     bundle_include: tuple[str, ...] = ()

@@ -52,8 +52,9 @@ _KEEP = timedelta(hours=1)  # how long a reader may still need a file that compa
 _KEEP_UNCOMMITTED = timedelta(days=7)  # how long a writer may stand still between its files and their commit
 _LOOSE_FILES = 64
 _HOLD_S = 60.0  # how long a handle is kept up to date before the log is read anew
-_SMALL = 32 << 20  # bytes; larger files are left alone
+_SMALL = 8 << 20  # bytes; larger files are left alone: each row is rewritten about once
 _ROWS_AT_ONCE = 1_000_000  # that are in memory, or one day's where that has more
+_REWRITTEN_AT_ONCE = 200_000  # the same, of a compaction: servers do it beside their answers
 # Of a local path: what deltalake cannot make a URL of or decodes, what Polars takes for a pattern or for a partition.
 _UNREADABLE = re.compile(r"[\[\]*?^|\\=\x00-\x1f]|%[0-9A-Fa-f]{2}")
 
@@ -201,14 +202,14 @@ class Lake:
     def compact(self, model: str, log: Log | str) -> None:
         """Merge the small files of each day. Reads and appends go on meanwhile, and any number of compactions.
 
-        Days that others would not leave alone for the moment that it takes are left for the next time. A million rows
-        are in memory at once, or all of one day's where a day has more.
+        Days that others would not leave alone for the moment that it takes are left for the next time. As many rows
+        are in memory at once as ``_REWRITTEN_AT_ONCE`` says, or all small files of one day where they have more.
         """
         log = Log(log)
         table = self._open(model, log)
         crowded = pl.DataFrame() if table is None else table.crowded_days()
         while not crowded.is_empty():
-            fit = max(1, int((crowded["rows"].cum_sum() <= _ROWS_AT_ONCE).sum()))
+            fit = max(1, int((crowded["rows"].cum_sum() <= _REWRITTEN_AT_ONCE).sum()))
             days, crowded = crowded["day"].head(fit).to_list(), crowded.slice(fit)
             with _explained(model, log, "could not be compacted"):
                 any(self._merge(model, log, days) for _ in range(_TRIES))
