@@ -113,6 +113,7 @@ def _exact_columns() -> list[Column[ModelStatus]]:
         Column(title="validated", value=lambda s: s.validated),
         Column(title="bias", value=lambda s: s.bias.observed.value if s.bias and s.bias.observed else None),
         Column(title="coverage", value=lambda s: s.coverage),
+        Column(title="label_lag_s", value=lambda s: s.label_lag),
         Column(title="next_due", value=lambda s: s.next_due),
         Column(title="waiting", value=lambda s: s.waiting),
     ]
@@ -143,12 +144,19 @@ def _fields(status: ModelStatus, now: datetime | None) -> list[tuple[str, object
         ("live score", _score(status)),
         ("validated", number(status.validated, unit)),
         ("bias", _bias(status)),
-        ("labels", f"{share(status.coverage)} of those that could be known" if status.coverage is not None else "-"),
+        ("labels", _labels(status)),
         ("next run", _next_run(status.next_due, now)),
         ("last run", f"{status.last_run}: {status.last_outcome}" if status.last_run else "none yet"),
         ("waits", f"{counted(status.waiting, 'release')} for review" if status.waiting else "nothing"),
     ]
     return fields
+
+
+def _labels(status: ModelStatus) -> str:
+    if status.coverage is None:
+        return "-"
+    known = f", {span(status.label_lag)} after their events" if status.label_lag is not None else ""
+    return f"{share(status.coverage)} of those that could be known{known}"
 
 
 def _age(fresh: Freshness) -> str:

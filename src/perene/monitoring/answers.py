@@ -32,11 +32,11 @@ def read_answers(
 ) -> Iterator[pl.DataFrame]:
     """What was answered with the truth as it was known at ``as_of``, one row per prediction, days in order.
 
-    By champions and canaries; a shadow answers nobody. Columns: ``event_at, model_version, raw, label, mature`` (its
-    label has had its wait), and ``more`` of the log. Only the first and last day of a span may be parts of one, and
+    By champions and canaries; a shadow answers nobody. Columns: ``event_at, model_version, raw, label, known_at,
+    mature`` (its label has had its wait), and ``more`` of the log. Only the first and last day of a span may be parts of one, and
     each is in one frame.
     """
-    columns = ("event_at", "model_version", "raw", "label", *more)
+    columns = ("event_at", "model_version", "raw", "label", "known_at", *more)
     as_of = as_of.astimezone(UTC)
     mature = pl.col("event_at") <= as_of - model.label.wait
     for span in spans:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -52,7 +52,8 @@ class PeriodQuality:
 
     ``mature`` of those ``answered`` have had the wait of their label, ``labelled`` of these have one, and of these
     ``unscored`` are left out of the metrics, because their output (or label) is no number. ``coverage`` is the share of
-    mature ones with a label.
+    mature ones with a label, ``label_lag`` how long after its event a label was known (of the mature ones; the median
+    over the days of each day's median).
     """
 
     since: datetime
@@ -62,6 +63,7 @@ class PeriodQuality:
     labelled: int
     unscored: int
     coverage: float | None
+    label_lag: timedelta | None
     metrics: tuple[MetricQuality, ...]
     bias: Bias | None
 
@@ -116,6 +118,7 @@ class _Part:
     raw: Values
     mature: Mask
     known: Mask  # mature, with a label
+    lag_s: Values  # from the event to its label
     scored: Mask
     labelled: Labelled
     values: dict[
@@ -149,6 +152,7 @@ def _part(
         raw=raw,
         mature=mature,
         known=mature & frame["label"].is_not_null().to_numpy(),
+        lag_s=(frame["known_at"] - frame["event_at"]).dt.total_seconds().cast(pl.Float64).to_numpy(),
         scored=scored,
         labelled=labelled,
         values={
@@ -175,6 +179,7 @@ class _Tally:
     mature: int = 0
     labelled: int = 0
     scored: int = 0
+    lags_s: list[float] = field(default_factory=list)  # one per day
     sums: dict[str, list[Sums]] = field(default_factory=dict)
     whole: list[Labelled] = field(default_factory=list)
     bias: BiasTally = field(default_factory=BiasTally)
@@ -186,7 +191,9 @@ class _Tally:
             return
         self.answered += int(inside.sum())
         self.mature += int((inside & part.mature).sum())
-        self.labelled += int((inside & part.known).sum())
+        known = inside & part.known
+        self.labelled += int(known.sum())
+        self.lags_s += [float(np.median(part.lag_s[known & (part.day == day)])) for day in np.unique(part.day[known])]
         mine = inside[part.scored]
         self.scored += int(mine.sum())
         if has_bias(self.model):
@@ -218,6 +225,7 @@ class _Tally:
             labelled=self.labelled,
             unscored=self.labelled - self.scored,
             coverage=self.labelled / self.mature if self.mature else None,
+            label_lag=timedelta(seconds=float(np.median(self.lags_s))) if self.lags_s else None,
             metrics=tuple(
                 _whole_quality(self.model, hook, rows)
                 if hook.whole

@@ -89,6 +89,7 @@ def status_of(
         live_score=live_score.live if live_score else None,
         bias=quality.bias if quality else None,
         coverage=quality.coverage if quality else None,
+        label_lag=quality.label_lag if quality else None,
         next_due=next_due,
         waiting=facts.waiting,
         held_why=facts.known.held_why,

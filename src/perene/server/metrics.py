@@ -217,6 +217,10 @@ def _of_logs(statuses: list[ModelStatus]) -> Iterator[Metric]:
         "perene_label_coverage_ratio", "Share of rows old enough to have a label that have one.",
         statuses, lambda status: status.coverage,
     )  # fmt: skip
+    yield _by_model(
+        "perene_label_lag_seconds", "How long after its event a label is known: the median of the days' medians.",
+        statuses, lambda status: None if status.label_lag is None else status.label_lag.total_seconds(),
+    )  # fmt: skip
 
 
 def _error_ratio(status: ModelStatus) -> float | None:

@@ -80,6 +80,20 @@ def test_only_mature_rows_count(bench, day):
     assert found.metric("log_loss").live.rows == 2
 
 
+def test_how_late_labels_come(bench, day):
+    """The lag is from the event to its label: a day with many rows counts as one with few, and no label as none."""
+    moments = [day(0), day(1), *[day(2, minutes) for minutes in range(5)], day(3)]
+    ids = bench.answer(moments, [0.5] * 8)
+    for id_, hours in zip(ids[:7], (2, 4, 30, 30, 30, 30, 30), strict=True):
+        bench.tell([id_], [True], known_at=bench.asked[id_] + timedelta(hours=hours))
+
+    (found,) = measure_quality(bench.model, bench.predictions, whole(day), as_of=day(30))
+    (none,) = measure_quality(bench.model, bench.predictions, [Period(since=day(3), until=day(4))], as_of=day(30))
+
+    assert found.label_lag == timedelta(hours=4)
+    assert (none.answered, none.label_lag) == (1, None)
+
+
 def test_a_missing_label_is_no_negative(bench, day):
     """Rows without a label lower the coverage and move no metric."""
     ids = bench.answer([day(0), day(1), day(2)], [0.9, 0.9, 0.9])

@@ -42,6 +42,7 @@ def test_it_says_what_is_live_and_how_good(bench, day):
     assert (found.metric, found.better, found.validated) == ("log_loss", "lower", 0.5)
     assert found.live_score.value == pytest.approx(0.105, abs=1e-3)
     assert (found.live_score.rows, found.coverage) == (6, pytest.approx(6 / 7))
+    assert found.label_lag == timedelta(hours=1)
     assert found.bias.observed.value == pytest.approx(-0.1)
     assert found.bias.against_training.value == pytest.approx(0.5)
     assert (found.next_due, found.last_outcome, found.waiting, found.held_why) == (day(19), "released", 0, None)
