@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -114,7 +115,8 @@ def mlflow(place: Place) -> Recipe:
     """mlflow models serve."""
     python = python_of("mlflow", place.scratch)
     kept = place.folder / "mlflow"
-    if not (kept / "MLmodel").exists():
+    if not (kept / "MLmodel").exists() or kept.stat().st_mtime < place.model.stat().st_mtime:
+        shutil.rmtree(kept, ignore_errors=True)
         keep = [str(python), str(PEERS / "mlflow_model.py"), str(place.model), str(kept)]
         subprocess.run(keep, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=place.folder)
     options = ["-m", str(kept), "--env-manager", "local", "--workers", "2", "--host", "127.0.0.1", "--port", "PORT"]

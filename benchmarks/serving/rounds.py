@@ -18,7 +18,7 @@ from benchmarks.serving.servers import Recipe, Server, environment_of, running
 
 from perene.app import open_project
 
-PERENE = "perene"
+PERENE, ECHO = "perene", "uvicorn echo"
 _CHECKED = 200
 
 
@@ -36,7 +36,7 @@ class Running:
         """By how much each server's answers differ at most from the model's own, alone and 100 at a time."""
         off = {}
         for server in self.servers.values():
-            if server.name == "uvicorn echo":
+            if server.name == ECHO:
                 continue
             alone = [server.ask([row])[0] for row in rows[:_CHECKED]]
             together = server.ask(rows[:100])
@@ -72,7 +72,9 @@ class Running:
     def _half(self, mine: Server, pause_ms: float, seconds: float) -> Round:
         taken = load(mine, MANY, seconds=seconds, pause_ms=pause_ms)
         self._count(mine, taken.requests)
-        return {"half": taken.as_json()}
+        echo = self.servers.get(ECHO)
+        alone = {} if echo is None else {"half_echo": load(echo, MANY, seconds=seconds, pause_ms=pause_ms).as_json()}
+        return {"half": taken.as_json(), **alone}
 
     def _swap(self, mine: Server, pause_ms: float, seconds: float) -> Round:
         """Half of peak load, while the other of two versions goes live."""

@@ -62,7 +62,10 @@ def _start(results: Results, case: Case) -> str:
 def _alone(rounds: list[Round]) -> str:
     """What only perene is asked for."""
     lines = []
-    for name, key in (("half of peak load", "half"), ("the same, another version goes live", "swap")):
+    half = [("half of peak load", "half"), ("the same, another version goes live", "swap")]
+    if all("half_echo" in one for one in rounds):
+        half.append(("the same of uvicorn's echo", "half_echo"))
+    for name, key in half:
         figures = [middle(rounds, lambda r, k=key, f=f: r[k][f]) for f in ("per_second", "p50_ms", "p99_ms", "max_ms")]
         failed = sum(one[key]["failed"] for one in rounds)
         lines.append(
