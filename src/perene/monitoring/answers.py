@@ -33,8 +33,8 @@ def read_answers(
     """What was answered with the truth as it was known at ``as_of``, one row per prediction, days in order.
 
     By champions and canaries; a shadow answers nobody. Columns: ``event_at, model_version, raw, label, known_at,
-    mature`` (its label has had its wait), and ``more`` of the log. Only the first and last day of a span may be parts of one, and
-    each is in one frame.
+    mature`` (its label has had its wait), and ``more`` of the log. Only the first and last day of a span may be parts
+    of one, and each is in one frame.
     """
     columns = ("event_at", "model_version", "raw", "label", "known_at", *more)
     as_of = as_of.astimezone(UTC)

@@ -109,7 +109,8 @@ def _read(fitted: Any, schema: pl.Schema) -> Native | None:
         return None
     return Native(
         booster=trees if _is(trees, "lightgbm", "Booster") else trees.booster_, names=schema.names(),
-        dtypes=schema.dtypes(), codes=codes, numbers=numbers, unseen=unseen, is_pair=is_classifier and trees.n_classes_ <= 2,
+        dtypes=schema.dtypes(), codes=codes, numbers=numbers, unseen=unseen,
+        is_pair=is_classifier and trees.n_classes_ <= 2,
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from perene.storage.bundles import Bundle, Bundles
 from perene.storage.snapshot import SnapshotModules
 
 CODE, PROBES = "code", "probes.arrow"
+_FADES = 1.01
 _TOLERANCE = 1e-9  # the last bits of sums may differ between numbers of threads
 
 
@@ -55,7 +56,7 @@ class Predictor:
     """One version of a model, ready to answer.
 
     ``model`` is the declaration that the version's own code makes; ``baseline`` the constant prediction that its
-    training labels give. ``batch_s`` is how long a batch of 64 rows takes at most, by what it took so far. ``forget``
+    training labels give. ``batch_s`` is how long a batch of 64 rows takes at most, by what it took lately. ``forget``
     takes its modules out of the process; who still has it can go on asking it.
     """
 
@@ -95,9 +96,10 @@ class Predictor:
     def took(self, rows: int, seconds: float) -> None:
         """Learn how long a batch takes: the quickest tells, for others stood in the way of the rest.
 
-        A machine that is busy while a version is loaded does not make it a slow one for the rest of its life.
+        It counts for less with each batch that follows: neither a machine that is busy while a version is loaded, nor
+        a time when the model was quick, says what it is for the rest of its life.
         """
-        self.batch_s = min(self.batch_s, seconds * max(SAMPLE / rows, 1.0))
+        self.batch_s = min(self.batch_s * _FADES, seconds * max(SAMPLE / rows, 1.0))
 
 
 def answer(

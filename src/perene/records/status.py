@@ -110,8 +110,9 @@ class ModelStatus:
 
     ``validated`` is the score that the live version had on its test rows, ``live_score`` that of what was answered
     about the last ``test_on`` whose labels have had their wait (by whichever version was live), ``coverage`` the share
-    of these rows that have a label, ``label_lag`` how long after its event a label usually was known. ``reasons`` explain ``health``, the gravest first. ``waiting`` counts releases that
-    wait for review, ``rivals`` are versions that are new to live traffic.
+    of these rows that have a label, ``label_lag`` how long after its event a label usually was known. ``reasons``
+    explain ``health``, the gravest first. ``waiting`` counts releases that wait for review, ``rivals`` are versions
+    that are new to live traffic.
     """
 
     model: str

@@ -30,7 +30,7 @@ class Answering:
         self.worked_at = -inf  # when the last batch began, by perf_counter
         self._desk = desk
         self._logged = logged_fields(model)
-        self._waits_for_disk = desk.durability == "fsync"
+        self.waits_for_disk = desk.durability == "fsync"
         self._all_logged = len(self._logged) == len(model.schema.fields)
         self.meter = (desk.meter or Meter([model.name])).of(model.name)
         self.batcher = Batcher[PredictRequest, bytes](model.name, self._work, limit_rows=desk.queue_rows)
@@ -58,7 +58,7 @@ class Answering:
             raise no_live_version(self.model.name)
         is_quick = lineup.champion.batch_s <= _LIGHT_S and (lineup.canary is None or lineup.canary.batch_s <= _LIGHT_S)
         is_small = len(rows) <= _LIGHT_ROWS and is_quick
-        is_light = is_small and ids is None and not self._waits_for_disk  # given ids are looked up in the lake
+        is_light = is_small and ids is None and not self.waits_for_disk  # given ids are looked up in the lake
         asked = PredictRequest(rows, ids, render)
         timeout_s = self._desk.timeout_s if timeout_s is None else timeout_s
         return self.batcher.submit(asked, len(rows), is_light=is_light, timeout_s=timeout_s, on_wait=on_wait)

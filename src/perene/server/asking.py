@@ -28,8 +28,9 @@ async def ask(
     started = perf_counter()
     try:
         answer = await _awaited(answering, rows, receive, timeout_s, render)
-    except PereneError as error:
-        answering.meter.not_answered(len(rows), "failed" if status_of(error) >= 500 else "refused")
+    except Exception as error:
+        is_refused = isinstance(error, PereneError) and status_of(error) < 500
+        answering.meter.not_answered(len(rows), "refused" if is_refused else "failed")
         raise
     answering.meter.answered(len(rows), perf_counter() - started)
     return answer

@@ -27,12 +27,14 @@ from perene.server.hot import unknown_model
 from perene.server.problems import RequestError, status_of
 from perene.server.requests import check_count, check_json, read_body, take_ids
 from perene.server.service import Service
+from perene.server.stored import Opened
 from perene.storage.envelope import keys as keys_of
 
 _HOW = 'send {"keys": […]}, or {"rows": [{…}]} with all fields of each row'
 _SHOWN = 10
 _MOST = 2**31 - 1  # the largest number that a run can have
 _MODE = "stored"
+_LIGHT = 16  # keys that are looked up in less time than another thread takes to be asked
 
 
 class _Asked(msgspec.Struct, forbid_unknown_fields=True):
@@ -140,11 +142,13 @@ class _Offline:
     ) -> Response:
         started = perf_counter()
 
-        def answer() -> dict[str, object]:
-            return self._service.stored.answer(answering, read(), ids)
+        def answer(opened: Opened | None = None) -> dict[str, object]:
+            return self._service.stored.answer(answering, read(), ids, opened=opened)
 
+        is_light = count <= _LIGHT and ids is None and not answering.waits_for_disk
+        opened = self._service.stored.at_hand(answering.model.name) if is_light else None
         try:
-            content = await asyncio.to_thread(answer)
+            content = await asyncio.to_thread(answer) if opened is None else answer(opened)
         except PereneError as error:
             answering.meter.not_answered(count, "failed" if status_of(error) >= 500 else "refused", mode=_MODE)
             raise

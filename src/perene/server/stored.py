@@ -25,7 +25,7 @@ _LOOK_EVERY = timedelta(seconds=0.5)  # machine time
 
 
 @dataclass(frozen=True, slots=True)
-class _Opened:
+class Opened:
     """The generation that is read, since when the pointer was looked at; and the one before, for who reads it still."""
 
     generation: Generation
@@ -44,22 +44,35 @@ class StoredAnswers:
     def __init__(self, app: App, desk: Desk) -> None:
         self._app = app
         self._desk = desk
-        self._opened: dict[str, _Opened] = {}
+        self._opened: dict[str, Opened] = {}
         self._turn = threading.Lock()
 
+    def at_hand(self, model: str) -> Opened | None:
+        """What is read, where it is a file and the pointer was looked at just now: then no database is asked."""
+        opened = self._opened.get(model)
+        if opened is None or self._app.database.dialect != "sqlite" or not self._is_new(opened):
+            return None
+        return opened
+
     def answer(
-        self, answering: Answering, keys: Sequence[str], ids: Sequence[str | None] | None = None
+        self,
+        answering: Answering,
+        keys: Sequence[str],
+        ids: Sequence[str | None] | None = None,
+        *,
+        opened: Opened | None = None,
     ) -> dict[str, object]:
         """The answer to a request for the stored predictions of keys, which is logged by then.
 
         ``ids`` are the prediction ids that the caller gave. The same id and key again get the logged answer.
+        ``opened`` is what is ``at_hand``.
 
         Raises:
             NotFound: something is not stored; ServingError: it is too old, is no number, or cannot be logged.
             Conflict: a prediction id belongs to another key, or to a row.
         """
         model, now = answering.model, self._desk.time.now()
-        kept, generation = self._find(model, keys, now)
+        kept, generation = self._find(model, keys, now, opened or self._current(model.name))
         found = look_up(model, kept, generation, now=now, recorded_at=self._desk.machine())
         given = self._given(model, keys, ids)
         lines = [_named(line, given.get(n)) for n, line in enumerate(found.lines)]
@@ -76,18 +89,17 @@ class StoredAnswers:
                         reading.close()
             self._opened.clear()
 
-    def _find(self, model: Model, keys: Sequence[str], now: datetime) -> tuple[list[Kept], Generation]:
-        opened = self._current(model.name)
+    def _find(self, model: Model, keys: Sequence[str], now: datetime, opened: Opened) -> tuple[list[Kept], Generation]:
         try:
             return find_fresh(model, keys, opened.generation, opened.reading, now=now), opened.generation
         except GenerationGone:  # two loads ended since the pointer was looked at
             opened = self._current(model.name, again=True)
             return find_fresh(model, keys, opened.generation, opened.reading, now=now), opened.generation
 
-    def _current(self, model: str, *, again: bool = False) -> _Opened:
+    def _current(self, model: str, *, again: bool = False) -> Opened:
         with self._turn:
             before, now = self._opened.get(model), self._desk.machine()
-            if before is not None and not again and now - before.looked_at < _LOOK_EVERY:
+            if before is not None and not again and self._is_new(before):
                 return before
             try:
                 generation = self._app.generations.current(model)
@@ -100,15 +112,18 @@ class StoredAnswers:
             self._opened[model] = self._moved(model, before, generation, now)
             return self._opened[model]
 
-    def _moved(self, model: str, before: _Opened | None, generation: Generation, now: datetime) -> _Opened:
+    def _is_new(self, opened: Opened) -> bool:
+        return self._desk.machine() - opened.looked_at < _LOOK_EVERY
+
+    def _moved(self, model: str, before: Opened | None, generation: Generation, now: datetime) -> Opened:
         if before is not None and before.generation.id == generation.id:
             return replace(before, looked_at=now)
         reading = self._app.shelf.store.open(model, generation.id)
         if before is None:
-            return _Opened(generation, reading, now)
+            return Opened(generation, reading, now)
         if before.before is not None:
             before.before.close()
-        return _Opened(generation, reading, now, before.reading)
+        return Opened(generation, reading, now, before.reading)
 
     def _given(self, model: Model, keys: Sequence[str], ids: Sequence[str | None] | None) -> dict[int, Given]:
         wanted = {n: Given(id_, row_digest({"key": keys[n]})) for n, id_ in enumerate(ids or ()) if id_ is not None}
