@@ -77,7 +77,8 @@ class Batcher(Generic[Request, Answer]):
         ``on_wait`` is called with the answer of a request that has to wait for the thread: whoever finds that nobody
         wants it any more cancels it. Raises ServingError when the queue is full or the server stops.
         """
-        loop = asyncio.get_running_loop()
+        # Python 3.11 asks the system which process this is whenever it is asked for the loop: once a batch is enough.
+        loop = self._arrived[0].answer.get_loop() if self._arrived else asyncio.get_running_loop()
         until = math.inf if timeout_s is None else loop.time() + timeout_s
         waiting: _Waiting[Request, Answer] = _Waiting(request, rows, is_light, loop.create_future(), until, on_wait)
         with self._changed:
