@@ -17,7 +17,7 @@ from perene.errors import DataError
 
 Item = TypeVar("Item")
 
-BATCH_ROWS = 100_000
+BATCH_ROWS = 50_000
 _LOOK_S = 0.1
 
 

@@ -24,7 +24,7 @@ from perene.definition.model import Model
 from perene.errors import DataError, NotAllowed, PereneError, ServingError
 from perene.pipelines.bulk import ahead, batches_of, refuse_bad
 from perene.pipelines.predictor import Output, Predictor
-from perene.pipelines.serving import features_of_rows, logged_fields, refuse_no_numbers, values
+from perene.pipelines.serving import features_of_rows, logged_fields, refuse_no_numbers
 from perene.records.generation import Generation, GenerationState
 from perene.repositories import Fence
 from perene.repositories.generations import Generations
@@ -120,7 +120,7 @@ class _Load:
         with closing(ahead(self.answered(ahead(self.checked(frames))))) as parts:
             for rows, output, aside in parts:
                 if output is not None:
-                    refuse_no_numbers(self.model.name, values(output.final))
+                    refuse_no_numbers(self.model.name, output.final)
                     named, at = keys(rows, self.model.key).to_list(), rows[self.model.at].cast(pl.Int64).to_list()
                     writing.add(named, at, encoded(self.model, self.predictor, rows.select(fields), output, whole=rows))
                 self.rows += rows.height

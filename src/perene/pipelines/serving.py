@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -122,7 +122,7 @@ def serve_bulk(
     groups = groups_of(model, rows) if model.label.task is Task.RANKING else None
     output = predictor.predict(rows, groups=groups)
     final = values(output.final)
-    refuse_no_numbers(model.name, final)
+    refuse_no_numbers(model.name, output.final)
     request_id = new_id(recorded_at)
     height = rows.height
     answered = Answered(
@@ -199,12 +199,16 @@ def values(final: object) -> list[object]:
     return list(final)  # type: ignore[call-overload, no-any-return]
 
 
-def refuse_no_numbers(model: str, final: Sequence[object]) -> None:
+def refuse_no_numbers(model: str, final: Sequence[object] | NDArray[Any]) -> None:
     """Refuse NaN and infinities: JSON has none, and a caller can do nothing with one. Raises ServingError."""
-    numbers = (
-        chain.from_iterable(cast(Sequence[list[object]], final)) if final and isinstance(final[0], list) else final
-    )
-    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+    if isinstance(final, np.ndarray) and final.dtype.kind == "f":
+        are_numbers = bool(np.isfinite(final).all())
+    else:
+        numbers = values(final)
+        if numbers and isinstance(numbers[0], list):
+            numbers = [*chain.from_iterable(cast(list[list[object]], numbers))]
+        are_numbers = not any(isinstance(number, float) and not math.isfinite(number) for number in numbers)
+    if not are_numbers:
         mend = "see what it gives for nulls; a post step can put a number in its place"
         raise ServingError(f"{model} gave a prediction that is no number", mend=mend, code="no-number")
 

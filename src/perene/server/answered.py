@@ -39,7 +39,7 @@ class Said:
 def said_of(model: Model, predictor: Predictor, rows: pl.DataFrame, output: Output) -> Said:
     """A version's output as plain values. Raises ServingError where an answer is no number."""
     final = values(output.final)
-    refuse_no_numbers(model.name, final)
+    refuse_no_numbers(model.name, output.final)
     return Said(
         raw=output.raw.tolist(),
         steps=steps_of_rows(predictor, output),
