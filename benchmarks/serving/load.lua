@@ -1,4 +1,5 @@
--- Every request has rows of its own: one line of the file per request. At the end, the figures as one line of JSON.
+-- Every request has rows of its own: one line of the file per request, a body that is posted, or a path that is got.
+-- At the end, the figures as one line of JSON.
 -- wrk -t1 … -s load.lua URL -- FILE PAUSE
 -- PAUSE: milliseconds that a connection waits on average before it asks again; 0 for as fast as it can.
 
@@ -6,8 +7,9 @@ local requests, sent = {}, 0
 
 function init(arguments)
   local headers, pause = { ["Content-Type"] = "application/json" }, tonumber(arguments[2])
-  for body in io.lines(arguments[1]) do
-    requests[#requests + 1] = wrk.format("POST", nil, headers, body)
+  for line in io.lines(arguments[1]) do
+    local is_path = line:sub(1, 1) == "/"
+    requests[#requests + 1] = is_path and wrk.format("GET", line) or wrk.format("POST", nil, headers, line)
   end
   if pause > 0 then
     math.randomseed(1)
