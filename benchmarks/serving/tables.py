@@ -64,7 +64,7 @@ def _alone(rounds: list[Round]) -> str:
     lines = []
     half = [("half of peak load", "half"), ("the same, another version goes live", "swap")]
     if all("half_echo" in one for one in rounds):
-        half.append(("the same of uvicorn's echo", "half_echo"))
+        half.append(("uvicorn's echo, asked as often as at half of peak load", "half_echo"))
     for name, key in half:
         figures = [middle(rounds, lambda r, k=key, f=f: r[k][f]) for f in ("per_second", "p50_ms", "p99_ms", "max_ms")]
         failed = sum(one[key]["failed"] for one in rounds)

@@ -400,7 +400,7 @@ class App:
         """Approve a release: it goes live, by the steps that its model declares, or by these.
 
         Args:
-            release: Its number. One that is on its way by steps goes live at once.
+            release: Its number. One that is on its way by steps goes live at once, unless ``canary`` names steps.
             actor: Who approves.
             why: The reason, for the ledger.
             canary: ``"10%"`` to begin there, ``"10% 1h, 50% 1h"`` for other steps, ``"none"`` for no steps.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -123,6 +124,18 @@ def test_approving_again_makes_it_live_now(desk) -> None:
     assert desk.ledger.approve(release.id, **desk.who("bob")).state is ReleaseState.LIVE
     assert (desk.model.champion, desk.model.canary) == (2, None)
     assert desk.ledger.history("m")[-1].actor == "bob"
+
+
+def test_asking_for_its_steps_again_changes_nothing(desk) -> None:
+    """The same command twice does not make it live: only who asks for no steps wants all keys."""
+    release, asked = desk.rolling(), replace(STEPS, is_asked=True)
+    before = desk.states(release)
+
+    same = desk.ledger.approve(release.id, **desk.who("bob"), course=asked)
+    assert (same.state, desk.states(release), desk.model.canary_share) == (ReleaseState.ROLLING_OUT, before, 0.1)
+
+    none = replace(asked, steps=())
+    assert desk.ledger.approve(release.id, **desk.who("bob"), course=none).state is ReleaseState.LIVE
 
 
 def test_what_passes_meanwhile_waits(desk) -> None:

@@ -140,14 +140,23 @@ def approve_release(door: Door, number: int, canary: str | None, why: str) -> No
     """Approve an open release: it goes live, at once or by steps.
 
     The steps are those of --canary, else those that its model declares; a scheduler raises them, and takes the release
-    back when it regresses. One that is on its way goes live at once when it is approved again.
+    back when it regresses. One that is on its way goes live at once when it is approved again without --canary.
 
     Open is one that waits, or whose verdict is inconclusive or refused, until another takes its place. A person may so
     decide against the gate; the ledger keeps who and why. One that is rejected stays so.
     """
+    from perene.pipelines.releasing import course_of
+
     app = door.app()
-    if (before := app.releases.get(number)).state == "live":
+    before = app.releases.get(number)
+    course = course_of(app.model(before.model), canary)
+    if before.state == "live":
         _nothing_changed(door, "release.approve", before, f"{version(before.version)} is live already")
+        return
+    if before.state == "rolling out" and course.is_asked and course.steps:
+        what = f"{version(before.version)} is on its way already ({', '.join(map(str, before.canary))})"
+        _nothing_changed(door, "release.approve", before, what)
+        door.out.next(f"perene release approve {number} --why TEXT   makes it live now")
         return
     release = app.approve(number, actor=door.actor, why=why, canary=canary)
     verdict = app.evaluations.get(release.evaluation).verdict if release.evaluation else None

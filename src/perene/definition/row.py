@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
@@ -107,15 +107,10 @@ class RowSchema:
             for row in rows:
                 if (value := row[name]) is not None:
                     row[name] = since_1970(value)
-        return self.plain_frame(rows, self.polars), rows
-
-    def plain_frame(self, rows: Sequence[Mapping[str, object]], fields: Iterable[str]) -> pl.DataFrame:
-        """A frame of plain values, as ``read_json`` gives them; a field that a row lacks is null."""
-        schema = {name: self._plain[name] for name in fields}
-        frame = pl.DataFrame(rows, schema=schema)
-        for name in self._times.keys() & schema.keys():  # numbers become a column in half the time of datetimes
+        frame = pl.DataFrame(rows, schema=self._plain)
+        for name in self._times:  # numbers become a column in half the time of datetimes
             frame.replace_column(frame.get_column_index(name), frame.get_column(name).cast(self.polars[name]))
-        return frame
+        return frame, rows
 
     def frame(self, records: Sequence[Mapping[str, object]]) -> pl.DataFrame:
         """The rows of Python values: datetimes and dates as such, enums as members or values.

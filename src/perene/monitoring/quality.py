@@ -193,7 +193,8 @@ class _Tally:
         self.mature += int((inside & part.mature).sum())
         known = inside & part.known
         self.labelled += int(known.sum())
-        self.lags_s += [float(np.median(part.lag_s[known & (part.day == day)])) for day in np.unique(part.day[known])]
+        of_days = pl.DataFrame({"day": part.day[known], "lag_s": part.lag_s[known]}).group_by("day")
+        self.lags_s += of_days.agg(pl.col("lag_s").median())["lag_s"].to_list()
         mine = inside[part.scored]
         self.scored += int(mine.sum())
         if has_bias(self.model):

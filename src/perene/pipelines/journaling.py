@@ -88,7 +88,7 @@ def row_digest(record: Mapping[str, object]) -> str:
 
 def envelope_of(model: Model, lines: Sequence[AnsweredRow]) -> pl.DataFrame:
     """The lines of the prediction log for lines of a journal."""
-    rows = model.schema.plain_frame([line.request for line in lines], logged_fields(model))
+    rows = _frame_of(model, [line.request for line in lines])
     features = [line.features for line in lines]
     has_keys = all(line.key for line in lines)
     return build_envelope(
@@ -129,3 +129,13 @@ def waiting_predictions(model: Model, journals: JournalReader) -> pl.DataFrame |
 
 def _instants(values: Iterable[int | None]) -> pl.Series:
     return pl.Series(list(values), dtype=pl.Int64).cast(INSTANT)
+
+
+def _frame_of(model: Model, requests: Sequence[Mapping[str, object]]) -> pl.DataFrame:
+    """Logged fields as a frame; a field that the Row gained since then is null, one of another type is an error."""
+    columns: dict[str, pl.Series] = {}
+    for name in logged_fields(model):
+        dtype = model.schema.polars[name]
+        cells = [request.get(name) for request in requests]
+        columns[name] = pl.Series(cells, dtype=pl.Int64 if dtype.is_temporal() else dtype).cast(dtype)
+    return pl.DataFrame(columns)

@@ -96,10 +96,11 @@ class Predictor:
     def took(self, rows: int, seconds: float) -> None:
         """Learn how long a batch takes: the quickest tells, for others stood in the way of the rest.
 
-        It counts for less with each batch that follows: neither a machine that is busy while a version is loaded, nor
-        a time when the model was quick, says what it is for the rest of its life.
+        A batch that even so many rows of its own would not explain makes that count for less: neither a machine that
+        is busy while a version is loaded, nor a time when it was quick, says what it is for the rest of its life.
         """
-        self.batch_s = min(self.batch_s * _FADES, seconds * max(SAMPLE / rows, 1.0))
+        least, most = seconds * min(SAMPLE / rows, 1.0), seconds * max(SAMPLE / rows, 1.0)
+        self.batch_s = min(self.batch_s * (_FADES if least > self.batch_s else 1.0), most)
 
 
 def answer(

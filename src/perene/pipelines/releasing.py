@@ -30,7 +30,7 @@ def course_of(model: Model, canary: str | None) -> Course:
     except ValueError as error:
         mend = 'give "10%", or "none" for no steps'
         raise NotAllowed("these are no steps of a canary", why=str(error), mend=mend) from error
-    return Course(steps=steps, watch=model.watch)
+    return Course(steps=steps, watch=model.watch, is_asked=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

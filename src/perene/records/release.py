@@ -32,10 +32,12 @@ class ReleaseState(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
     """How a release goes live: by these steps, none for at once; then for how long it is compared with the one before,
-    and taken back when it regresses (None: not)."""
+    and taken back when it regresses (None: not). ``is_asked``: somebody named these steps, and no model declared them.
+    """
 
     steps: tuple[CanaryStep, ...] = ()
     watch: timedelta | None = None
+    is_asked: bool = False
 
 
 AT_ONCE = Course()

@@ -85,7 +85,8 @@ class Releases:
     ) -> Release:
         """Approve a release and make it live, or let it begin the first step of its ``course``.
 
-        One that is on its way by steps goes live at once. Steps need a champion that answers the other keys: without
+        One that is on its way by steps goes live at once, but stays on its way when it is to go by steps that were
+        asked for: the same command twice is no way to 100 %. Steps need a champion that answers the other keys: without
         one it goes live too. ``bundle`` is the digest that was reviewed, ``automatic`` means by no person.
 
         Raises Conflict when what was reviewed is not what would be released, NotAllowed when it is closed, or when it
@@ -95,7 +96,8 @@ class Releases:
             if fence is not None:
                 fence(connection)
             release = ledger.locked(connection, id)
-            if release.state is ReleaseState.LIVE or (automatic and release.state is ReleaseState.ROLLING_OUT):
+            stays = automatic or (course.is_asked and course.steps)
+            if release.state is ReleaseState.LIVE or (stays and release.state is ReleaseState.ROLLING_OUT):
                 return release
             if automatic:
                 _refuse_held(connection, release)

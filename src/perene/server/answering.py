@@ -27,7 +27,7 @@ class Answering:
     def __init__(self, model: Model, desk: Desk) -> None:
         self.model = model
         self.lineup: Lineup | None = None
-        self.worked_at = -inf  # when the last batch began, by perf_counter
+        self.worked_at = -inf  # when it last answered something, by perf_counter
         self._desk = desk
         self._logged = logged_fields(model)
         self.waits_for_disk = desk.durability == "fsync"
@@ -67,7 +67,7 @@ class Answering:
         lineup = self.lineup
         if lineup is None:
             raise no_live_version(self.model.name)
-        self.worked_at = started = perf_counter()
+        started = perf_counter()
         batch = Batch(self.model, lineup, requests, self._desk)
         batch.compute()
         self.meter.took("compute", perf_counter() - started)
@@ -90,9 +90,9 @@ class Answering:
 
     def _log(self, entries: Sequence[Entry], *, answered: bool) -> None:
         """Write to the journal. What cannot be written is refused, or counted as lost when it is answered anyway."""
+        self.worked_at = started = perf_counter()
         if not entries:
             return
-        started = perf_counter()
         try:
             self._desk.journal.write(entries)
             self.meter.took("log", perf_counter() - started)

@@ -34,6 +34,7 @@ class _Waiting(Generic[Request, Answer]):
     is_light: bool
     answer: asyncio.Future[Answer]
     until: float  # of the event loop's time
+    timeout_s: float | None
     on_wait: Callable[[asyncio.Future[Answer]], object] | None
     is_queued: bool = False  # for the thread
     timer: asyncio.TimerHandle | None = None
@@ -80,7 +81,8 @@ class Batcher(Generic[Request, Answer]):
         # Python 3.11 asks the system which process this is whenever it is asked for the loop: once a batch is enough.
         loop = self._arrived[0].answer.get_loop() if self._arrived else asyncio.get_running_loop()
         until = math.inf if timeout_s is None else loop.time() + timeout_s
-        waiting: _Waiting[Request, Answer] = _Waiting(request, rows, is_light, loop.create_future(), until, on_wait)
+        answer: asyncio.Future[Answer] = loop.create_future()
+        waiting = _Waiting(request, rows, is_light, answer, until, timeout_s, on_wait)
         with self._changed:
             if self._closing:
                 raise ServingError("the server is stopping", code="stopping", mend="send the request again")
@@ -200,7 +202,10 @@ def _expire(waiting: _Waiting[Any, Any]) -> None:
     """Its time is over: whoever waits is told so, and what has not begun does not begin."""
     if not waiting.answer.done():
         mend = "send it again, with more time or more slowly; a faster model or more workers have shorter queues"
-        waiting.answer.set_exception(ServingError("the time of this request is over", code="deadline", mend=mend))
+        why = f"it had {waiting.timeout_s:g} s, and waited in the queue"
+        waiting.answer.set_exception(
+            ServingError("the time of this request is over", why=why, code="deadline", mend=mend)
+        )
 
 
 def _as_ours(error: BaseException) -> ServingError:

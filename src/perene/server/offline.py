@@ -145,12 +145,13 @@ class _Offline:
         def answer(opened: Opened | None = None) -> dict[str, object]:
             return self._service.stored.answer(answering, read(), ids, opened=opened)
 
-        is_light = count <= _LIGHT and ids is None and not answering.waits_for_disk
+        is_light = count <= _LIGHT and ids is None and not answering.waits_for_disk and not _is_asked_again(answering)
         opened = self._service.stored.at_hand(answering.model.name) if is_light else None
         try:
             content = await asyncio.to_thread(answer) if opened is None else answer(opened)
-        except PereneError as error:
-            answering.meter.not_answered(count, "failed" if status_of(error) >= 500 else "refused", mode=_MODE)
+        except Exception as error:
+            is_refused = isinstance(error, PereneError) and status_of(error) < 500
+            answering.meter.not_answered(count, "refused" if is_refused else "failed", mode=_MODE)
             raise
         answering.meter.answered(count, perf_counter() - started, mode=_MODE)
         return _json(content)
@@ -160,6 +161,11 @@ class _Offline:
         if name not in self._service.models:
             raise unknown_model(name, self._service.models)
         return self._service.models[name]
+
+
+def _is_asked_again(answering: Answering) -> bool:
+    """Whether a step of the user's own, which may take its time, is done again at each look-up."""
+    return any(hook.recheck and hook.step is None for hook in answering.model.posts)
 
 
 def _decoded(body: bytes) -> _Asked:

@@ -48,7 +48,7 @@ class StoredAnswers:
         self._turn = threading.Lock()
 
     def at_hand(self, model: str) -> Opened | None:
-        """What is read, where it is a file and the pointer was looked at just now: then no database is asked."""
+        """What is read, where it is a file and the pointer was looked at just now: no database is asked for either."""
         opened = self._opened.get(model)
         if opened is None or self._app.database.dialect != "sqlite" or not self._is_new(opened):
             return None

@@ -387,17 +387,18 @@ class _Table(DeltaTable):
         return dict(files.group_by("partition.day").agg(pl.col("num_records").sum()).iter_rows())
 
     def crowded_days(self) -> pl.DataFrame:
-        """The days that have several small files, in order: ``day``, their ``rows``, how many of them are ``loose``,
-        and ``since`` which append they hold anything.
+        """The days that have several small files, in order: ``day``, how many of them are ``loose``, ``since`` which
+        append they hold anything, and the ``rows`` of all files that hold something from there on.
         """
         files = pl.DataFrame(self.get_add_actions(flatten=True))
         if files.is_empty():
             return pl.DataFrame(schema={"day": pl.Date, "rows": pl.Int64, "loose": pl.Int64, "since": pl.Int64})
         small = files.filter(pl.col("size_bytes") < _SMALL).group_by(day="partition.day")
-        days = small.agg(
-            rows=pl.col("num_records").sum(), loose=pl.len().cast(pl.Int64) - 1, since=pl.min("min.ingest")
+        days = small.agg(loose=pl.len().cast(pl.Int64) - 1, since=pl.min("min.ingest")).filter(pl.col("loose") > 0)
+        there = days.join(files.rename({"partition.day": "day"}), on="day").filter(
+            pl.col("max.ingest") >= pl.col("since")
         )
-        return days.filter(pl.col("loose") > 0).sort("day")
+        return there.group_by("day", "loose", "since").agg(rows=pl.col("num_records").sum()).sort("day")
 
 
 def _refuse_other_types(model: str, log: Log, rows: pl.Schema, table: pl.Schema) -> None:
