@@ -36,7 +36,7 @@ def test_status_of_a_model_says_how_much_of_its_age_is_hold_out(call, lived) -> 
     fields = dict(line.split("\t") for line in said.lines)
     assert re.fullmatch(r". \w+: 1\d d of \d+ d, of which 1\d d are hold-out: .*", fields["freshness"])
     assert "run 3 failed" in fields["reasons"]
-    assert fields["labels"] == "67 % of those that could be known"
+    assert fields["labels"] == "67 % of those that could be known, 16 h after their events"
 
 
 def test_status_check_is_3_when_a_model_is_not_well(call, lived, tiny) -> None:
