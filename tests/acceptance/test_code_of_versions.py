@@ -123,3 +123,17 @@ def test_a_version_keeps_every_part_of_its_code(said: dict[str, str], part: str)
 def test_two_versions_answer_side_by_side(said: dict[str, str]) -> None:
     """Modules of the same names with other code: asked by turns in one process, each version says its own."""
     assert said["by turns"] == "1111 2222 1111 2222"
+
+
+def test_a_candidate_is_judged_by_the_declaration_that_it_brings(trained: Path, tmp_path: Path) -> None:
+    """A process that runs on while somebody asks for reviews releases nothing by the policy that it read before."""
+    project = Path(shutil.copytree(trained, tmp_path / "tiny"))
+    with closing(open_project(project)) as app:
+        code = project / "models" / "parcel_hours.py"
+        code.write_text(code.read_text().replace('every="1d",', 'every="1d",\n    release="review",'))
+
+        run = app.train(MODEL, actor="t")
+
+        (release,) = [release for release in app.releases.list(MODEL) if release.run == run.id]
+        assert (run.outcome, release.state) == ("waiting", "waiting")
+        assert app.models.champion(MODEL).version != release.version

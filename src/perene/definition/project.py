@@ -195,6 +195,13 @@ def _stands_in(model: Model, file: str) -> bool:
     return model.line.rpartition(":")[0] == file
 
 
+def as_set(model: Model, settings: Settings) -> Model:
+    """A model as the settings change it. Raises ValueError where they have no value for it."""
+    for setting, value in settings.overrides.get(model.name, {}).items():
+        model = model.overridden(setting, value)
+    return model
+
+
 def _override(models: dict[str, Model], settings: Settings, *, are_all: bool) -> None:
     """Change the models as the settings say. Unless they are all there, those that are not known are passed over."""
     mistakes = []

@@ -5,11 +5,14 @@ collect brings examples in, dataset cuts a version, train makes a candidate, val
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from perene.definition.declaration import declared
 from perene.definition.model import Model
+from perene.definition.project import as_set
 from perene.errors import NotFound, PereneError
 from perene.pipelines.contests import Contest
 from perene.pipelines.data import collect, cut
@@ -25,6 +28,8 @@ from perene.repositories.releases import Releases
 from perene.scheduling.worker import RunContext, Step
 from perene.storage.database import Database
 from perene.storage.lake import Lake
+
+log = logging.getLogger("perene.worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +118,10 @@ class Cycle:
         return {"version": made.version, "rows": made.rows, "seconds": made.seconds, "peak_memory": made.peak_memory}
 
     def _validate(self, context: RunContext) -> Mapping[str, object]:
-        model = self._model(context)
         contest = self.contest(
-            model, _number(context, "train", "version"), dataset=_number(context, "dataset", "version")
+            self._judged_by(context),
+            _number(context, "train", "version"),
+            dataset=_number(context, "dataset", "version"),
         )
         evaluation = validate(
             contest,
@@ -136,7 +142,7 @@ class Cycle:
 
     def _release(self, context: RunContext) -> Mapping[str, object]:
         released = release(
-            self._model(context),
+            self._judged_by(context),
             self.evaluations.get(_number(context, "validate", "evaluation")),
             releases=self.releases,
             alerts=self.alerts,
@@ -169,6 +175,19 @@ class Cycle:
         )
         context.outcome = "stored"
         return {"generation": made.id, "version": made.version, "rows": made.rows, "aside": made.aside}
+
+    def _judged_by(self, context: RunContext) -> Model:
+        """The declaration by which a candidate is judged and released: that which came with its code.
+
+        Training reads the project's files anew; this process may have read them before somebody edited the gate, or
+        asked for reviews.
+        """
+        model, version = self._model(context), _number(context, "train", "version")
+        own = as_set(self.predictor(model.name, version).model, self.shop.project.settings)
+        if declared(own) == declared(model):
+            return model
+        log.warning("declared_anew model=%s version=%d: it is judged by its own declaration", model.name, version)
+        return own
 
     def _model(self, context: RunContext) -> Model:
         models = self.shop.project.models

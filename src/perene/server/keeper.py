@@ -25,7 +25,7 @@ _ORPHANS_EVERY = timedelta(seconds=30)
 _TRY_AGAIN = timedelta(seconds=5)
 _LONG_AGO = timedelta(days=1)
 _DRAINS = {"drain", "orphans"}
-_REST_S = 0.005  # in which those who wait are answered
+_REST_S = 0.02  # in which those who wait are answered (p99 at half load: 80 ms with a rest of 5 ms, 33 with this)
 
 Answer = TypeVar("Answer")
 
@@ -112,7 +112,7 @@ class Keeper:
 
     def _drain_dead(self) -> None:
         """Drain what dead servers left, and forget them."""
-        done = drain_orphans(self._journal.folder, self._logs, rest=partial(time.sleep, _REST_S))
+        done = drain_orphans(self._journal.folder, self._logs, rest=self._rest)
         self._settle("orphans", done)
         for writer in done.ended:
             self._do(partial(self._app.servers.forget, writer))
@@ -120,7 +120,7 @@ class Keeper:
     def _rotate_and_drain(self, now: datetime) -> None:
         before, failures = self._rotate(now)
         files = self._journal.closed()  # also where there is no room for a new file: a drain makes room
-        done = drain(files, self._logs, rest=partial(time.sleep, _REST_S))
+        done = drain(files, self._logs, rest=self._rest)
         done.failures += failures
         self._settle("drain", done)
         if done.failures:
@@ -128,6 +128,11 @@ class Keeper:
         else:
             self.drained_at = before
         self._beat()
+
+    def _rest(self) -> None:
+        """Let others answer, unless so much came in meanwhile that this drain must not take longer."""
+        if self._journal.rows < self._app.settings.journal_rows:
+            time.sleep(_REST_S)
 
     def _rotate(self, now: datetime) -> tuple[datetime, list[PereneError]]:
         """Begin a new file; from when on what is answered lies in it, or what kept it from being made."""
