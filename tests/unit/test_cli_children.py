@@ -220,8 +220,8 @@ def test_servers_are_told_of_when_all_of_them_listen():
 
 
 def test_who_gives_way_asks_for_less_of_a_busy_processor():
-    """Its niceness is 10, or what it began with where that is more; giving way twice changes nothing."""
-    code = "import os; from perene.cli.children import give_way; give_way(); give_way(); print(os.nice(0))"
+    """Its niceness is what it asks for, or what it began with where that is more; giving way twice changes nothing."""
+    code = "import os; from perene.cli.children import give_way; give_way(10); give_way(10); print(os.nice(0))"
 
     said = subprocess.run(python(code), capture_output=True, text=True, check=True).stdout
 

@@ -60,9 +60,9 @@ def command(
     if file is None and not store:
         raise click.UsageError("name a FILE, or predict the model's population with --store")
     if store:
-        from perene.cli.children import give_way
+        from perene.cli.children import LOAD, give_way
 
-        give_way()
+        give_way(LOAD)
     app = door.app()
     if store:
         _store(door, app, model, file, format)

@@ -33,14 +33,14 @@ def command(door: Door, model: str | None, once: bool) -> None:
     A run that a stopped or killed worker left is taken up at the step where it stood. The first SIGTERM or Ctrl-C lets
     the run that it works on finish; a second one leaves it.
     """
-    from perene.cli.children import end_with_parent, give_way
+    from perene.cli.children import WORKER, end_with_parent, give_way
     from perene.cli.logs import log_to_stderr
     from perene.cli.stopping import Stopping
     from perene.errors import StorageError
 
     log_to_stderr()
     end_with_parent()
-    give_way()
+    give_way(WORKER)
     worker = door.app(may_begin=True).worker()
     with Stopping() as stopping:
         while not stopping.asked:
