@@ -202,7 +202,7 @@ def _expire(waiting: _Waiting[Any, Any]) -> None:
     """Its time is over: whoever waits is told so, and what has not begun does not begin."""
     if not waiting.answer.done():
         mend = "send it again, with more time or more slowly; a faster model or more workers have shorter queues"
-        why = f"it had {waiting.timeout_s:g} s, and waited in the queue"
+        why = f"it had {waiting.timeout_s:g} s from when its body was here"
         waiting.answer.set_exception(
             ServingError("the time of this request is over", why=why, code="deadline", mend=mend)
         )
