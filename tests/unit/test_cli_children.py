@@ -207,7 +207,7 @@ def test_servers_are_told_of_when_all_of_them_listen():
     children = Children(commands=commands, err=err, servers=list(commands), ready=told.append)
     runner = threading.Thread(target=children.run)
     runner.start()
-    wait_until(lambda: "server 1" in children._listening)
+    wait_until(lambda: "server 1" in children._listening and "server 2" in children._children)
     before = list(told)
 
     children._children["server 2"].process.stdin.write(b"\n")
