@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 
 from perene.app import App, open_project
+from perene.records.verdict import Decision, Verdict
 
 MODEL = "parcel-hours"
 PARTS = ["sibling", "lazy", "pickled", "data"]
@@ -137,3 +138,63 @@ def test_a_candidate_is_judged_by_the_declaration_that_it_brings(trained: Path, 
         (release,) = [release for release in app.releases.list(MODEL) if release.run == run.id]
         assert (run.outcome, release.state) == ("waiting", "waiting")
         assert app.models.champion(MODEL).version != release.version
+
+
+METRIC = """
+
+@hours.metric(better="lower")
+def minutes(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    return np.abs(y - p) * 60
+"""
+GOLDEN = """
+
+@hours.golden
+def a_kilogram() -> pl.DataFrame:
+    return pl.DataFrame({"number": [1], "sent_at": [EPOCH], "grams": [1000.0], "most": [10.0]})
+"""
+
+
+@pytest.fixture
+def judging(trained: Path, tmp_path: Path) -> Path:
+    """A project with a live version, and with a metric and golden rows of its own."""
+    project = Path(shutil.copytree(trained, tmp_path / "tiny"))
+    code = project / "models" / "parcel_hours.py"
+    code.write_text(code.read_text().replace('gate(rule="not-worse")', 'gate(metric="minutes")') + METRIC + GOLDEN)
+    return project
+
+
+def judged_after(project: Path, old: str, new: str) -> Verdict:
+    """What the gate says of a candidate whose code was edited after the process that judges it had read the project."""
+    with closing(open_project(project)) as app:
+        code = project / "models" / "parcel_hours.py"
+        assert old in code.read_text()
+        code.write_text(code.read_text().replace(old, new))
+        run = app.train(MODEL, actor="t")
+        (found,) = [evaluation for evaluation in app.evaluations.list(MODEL) if evaluation.run == run.id]
+        return found.verdict
+
+
+def test_a_candidate_is_judged_by_the_metric_that_it_brings(judging: Path) -> None:
+    """The metric's code counts as it was trained with, for both: candidate and champion are measured in one unit."""
+    verdict = judged_after(judging, "np.abs(y - p) * 60", "7.0 + 0 * p")
+
+    assert (verdict.candidate_score, verdict.champion_score) == (7.0, 7.0)
+
+
+def test_a_candidate_is_judged_by_the_golden_rows_that_it_brings(judging: Path) -> None:
+    """A demand that was made after the judging process had started holds."""
+    verdict = judged_after(judging, '"most": [10.0]', '"most": [0.5]')
+
+    assert verdict.decision is Decision.REFUSED
+    assert verdict.reason.startswith("golden rows: 1 of 1")
+
+
+def test_a_file_that_golden_rows_need_must_come_with_the_code(judging: Path) -> None:
+    """Golden rows that read a file which is no part of the bundle refuse, and the reason says how it becomes one."""
+    (judging / "golden.csv").write_text("number\n1\n")
+    reads = "    pl.read_csv(__file__.replace('models/parcel_hours.py', 'golden.csv'))\n    return pl.DataFrame("
+    verdict = judged_after(judging, "    return pl.DataFrame(", reads)
+
+    assert verdict.decision is Decision.REFUSED
+    assert "golden a_kilogram failed: FileNotFoundError" in verdict.reason
+    assert "bundle.include" in verdict.reason

@@ -24,6 +24,8 @@ from perene.statistics.gate import Against, Evidence
 from perene.statistics.intervals import Mask, Values, day_sums
 from perene.storage.envelope import keys
 
+_MISSING = " (a version's code runs from its bundle: put its files beside the code, or name them in bundle.include)"
+
 
 class CannotJudge(Exception):
     """Why the gate cannot judge; it refuses."""
@@ -37,7 +39,8 @@ def closed(what: str) -> Iterator[None]:
     except CannotJudge:
         raise
     except Exception as error:
-        raise CannotJudge(f"{what}: {type(error).__name__}: {error}") from error
+        mend = _MISSING if isinstance(error, FileNotFoundError) else ""
+        raise CannotJudge(f"{what}: {type(error).__name__}: {error}{mend}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

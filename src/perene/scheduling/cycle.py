@@ -5,12 +5,10 @@ collect brings examples in, dataset cuts a version, train makes a candidate, val
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from perene.definition.declaration import declared
 from perene.definition.model import Model
 from perene.definition.project import as_set
 from perene.errors import NotFound, PereneError
@@ -28,8 +26,6 @@ from perene.repositories.releases import Releases
 from perene.scheduling.worker import RunContext, Step
 from perene.storage.database import Database
 from perene.storage.lake import Lake
-
-log = logging.getLogger("perene.worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,17 +173,13 @@ class Cycle:
         return {"generation": made.id, "version": made.version, "rows": made.rows, "aside": made.aside}
 
     def _judged_by(self, context: RunContext) -> Model:
-        """The declaration by which a candidate is judged and released: that which came with its code.
+        """The model by which a candidate is judged and released: its own code's, with its metrics and golden rows.
 
-        Training reads the project's files anew; this process may have read them before somebody edited the gate, or
-        asked for reviews.
+        Training reads the project's files anew; this process may have read them before somebody edited the gate, a
+        metric, or asked for reviews. The settings are this process's.
         """
-        model, version = self._model(context), _number(context, "train", "version")
-        own = as_set(self.predictor(model.name, version).model, self.shop.project.settings)
-        if declared(own) == declared(model):
-            return model
-        log.warning("declared_anew model=%s version=%d: it is judged by its own declaration", model.name, version)
-        return own
+        own = self.predictor(context.run.model, _number(context, "train", "version")).model
+        return as_set(own, self.shop.project.settings)
 
     def _model(self, context: RunContext) -> Model:
         models = self.shop.project.models
