@@ -26,7 +26,7 @@ import polars as pl
 from perene.app import App, open_project
 from perene.clock import machine_clock
 from perene.pipelines.drain import drain
-from perene.pipelines.journaling import AnsweredRow, instant
+from perene.pipelines.journaling import AnsweredRows, instant
 from perene.records.identity import new_ids
 from perene.storage.envelope import Log
 from perene.storage.journal import Journal
@@ -68,7 +68,7 @@ class Server:
 
     def drain(self, rows: int) -> tuple[float, float]:
         """Answer some rides and drain them; returns the seconds of the drain, and of CPU."""
-        self.journal.write([line.entry(MODEL) for line in lines_of(self.app, self.drains, rows)])
+        self.journal.write(rows_of(self.app, self.drains, rows).entries(MODEL))
         self.journal.rotate()
         self.drains += 1
         start, cpu = perf_counter(), process_time()
@@ -93,7 +93,7 @@ def take_turns(what: str, old: Server, young: Server, times: int, rows: int) -> 
     young.close()
 
 
-def lines_of(app: App, number: int, rows: int) -> list[AnsweredRow]:
+def rows_of(app: App, number: int, rows: int) -> AnsweredRows:
     """Answered rides of the minute of this number."""
     model = app.model(MODEL)
     source = model.source_hook.function.__globals__
@@ -101,15 +101,13 @@ def lines_of(app: App, number: int, rows: int) -> list[AnsweredRow]:
     at = BEGIN + timedelta(minutes=number)
     ordered = pl.Series([at + timedelta(days=i % 3) for i in range(rows)]).cast(pl.Datetime("us", "UTC"))
     rides = table.with_columns(ordered_at=ordered, number=number * rows + pl.int_range(rows))
-    said, records = instant(at), plain_values(rides.select(*model.schema.polars)).to_dicts()
-    return [
-        AnsweredRow(
-            prediction_id=id_, request_id=id_, position=0, model_version=1, recipe="recipe",
-            event_at=record["ordered_at"], predicted_at=said, recorded_at=said, request=record, raw=20.0, steps=[],
-            final=20.0,
-        )
-        for id_, record in zip(new_ids(at, rows), records, strict=True)
-    ]  # fmt: skip
+    said, request = instant(at), plain_values(rides.select(*model.schema.polars)).to_dict(as_series=False)
+    ids = new_ids(at, rows)
+    return AnsweredRows(
+        prediction_id=ids, request_id=ids, position=[0] * rows, model_version=1, recipe="recipe",
+        event_at=request["ordered_at"], predicted_at=said, recorded_at=said, request=request, raw=[20.0] * rows,
+        steps=[[]] * rows, final=[20.0] * rows,
+    )  # fmt: skip
 
 
 def plain_values(frame: pl.DataFrame) -> pl.DataFrame:

@@ -347,7 +347,7 @@ class App:
         with closing(self.shelf.store.open(name, generation.id)) as reading:
             kept = find_fresh(model, named, generation, reading, now=now)
         found = look_up(model, kept, generation, now=now, recorded_at=self.machine())
-        lines = envelope_of(model, found.lines)
+        lines = envelope_of(model, [found.rows])
         if log:
             self.predictions.append(model, lines, f"request:{found.request_id}")
         live = self.models.champion(name)
@@ -455,7 +455,7 @@ class App:
         """
         wanted = self.project.models.values() if name is None else [self.model(name)]
         now = self.time.now()
-        last = self.runs.last_due()
+        last = self.runs.last_cycles()
         due = {model.name: next_due(model.every, last.get(model.name), now=now) for model in wanted}
         pace = 1.0 if self.time.anchor() is None else self.settings.speed
         return statuses(wanted, self, now=now, next_due=due, pace=pace, measured=measured)

@@ -94,7 +94,7 @@ def test_a_sound_project_is_fine_and_stays_as_it_is(call, tiny) -> None:
     heads = [line for line in said.lines[:-1] if not line.startswith(" ")]
     assert [line for line in heads if not re.fullmatch(r"\S.*?  +(✓ fine|! warning):.*", line)] == []
     assert any(line.startswith(f"{LIVE}  ✓ fine: v1 is whole") for line in heads)
-    assert said.lines[-1] == "! 1 warning"
+    assert said.lines[-1] == "✓ all is fine"
     assert content(tiny) == before
 
 
@@ -263,7 +263,7 @@ def test_a_disk_with_little_room(tiny, mib, state) -> None:
 def test_rows_that_dead_processes_left(tiny) -> None:
     """What waits in their journals is counted, and stays; a living process's is not left over."""
     folder = journal_folder(tiny)
-    entry = Entry(kind="prediction", model=MODEL, id="a", body=b"{}")
+    entry = Entry(kind="prediction", model=MODEL, lines=1, id=None, body=b"{}")
     dead, living = Journal(folder, "dead"), Journal(folder, "living")
     dead.write([entry, entry])
     living.write([entry])
@@ -355,14 +355,17 @@ def test_a_run_that_nobody_takes_and_one_whose_worker_is_silent(tiny, opened) ->
 
 
 def test_a_schedule_that_nobody_keeps(tiny, opened) -> None:
-    """Where no scheduler ever was, or it stopped days ago, it is a warning."""
+    """Where nothing ever ran, or the scheduler stopped days ago, it is a warning; who trains by hand needs none."""
+    by_hand = found(tiny)
+    execute(tiny, "UPDATE run SET state = 'failed'")
     never = found(tiny)
     opened().schedule()
     kept = found(tiny)
     execute(tiny, "UPDATE run SET state = 'succeeded'")
     stopped = found(tiny, later=timedelta(days=9))
 
-    assert never["schedule"].what.startswith("no scheduler has made a run")
+    assert by_hand["schedule"].state == "fine"
+    assert never["schedule"].what.startswith("nobody has made a run")
     assert kept["schedule"].state == "fine"
     assert stopped["schedule"].what.startswith("no run was made in time")
 

@@ -19,8 +19,8 @@ from perene.errors import StorageError
 from perene.storage.journal import Entry, Journal, journal_files, orphans, read_open
 
 
-def prediction(id_: str, body: bytes = b"{}", model: str = "m", *, is_given: bool = False) -> Entry:
-    return Entry(kind="prediction", model=model, id=id_, body=body, is_given=is_given)
+def prediction(body: str, model: str = "m", *, id_: str | None = None, lines: int = 1) -> Entry:
+    return Entry(kind="prediction", model=model, lines=lines, id=id_, body=body.encode())
 
 
 @pytest.fixture
@@ -31,52 +31,48 @@ def journal(tmp_path: Path):
 
 
 def test_what_is_written_can_be_read_at_once(journal: Journal, tmp_path: Path) -> None:
-    """A reader finds an entry of an open journal by its id as soon as write() returns, whoever made the id."""
-    journal.write([prediction("a", b"1"), prediction("b", b"2"), prediction("c", b"3", is_given=True)])
+    """A reader finds an entry of an open journal by its given id as soon as write() returns."""
+    journal.write([prediction("1"), prediction("2"), prediction("3", id_="c")])
 
-    reader = read_open(tmp_path)
-    assert reader.find_given("m", ["b", "c", "missing"]) == {"c": b"3"}
-    assert [reader.find("m", id_) for id_ in ("b", "c", "missing")] == [b"2", b"3", None]
+    assert read_open(tmp_path).find_given("m", ["b", "c", "missing"]) == {"c": b"3"}
 
 
-def test_lines_keep_their_order(journal: Journal, tmp_path: Path) -> None:
-    """Lines come back one by one as they were written, given ids and others, models and kinds in any order."""
-    lines = [
-        prediction("a", b"1"), prediction("b", b"2", is_given=True), prediction("c", b"3"), prediction("d", b"4"),
-        prediction("e", b"5", model="other"), Entry(kind="truth", model="m", id="", body=b"6"), prediction("f", b"7"),
+def test_entries_keep_their_order(journal: Journal, tmp_path: Path) -> None:
+    """Entries come back as they were written, given ids and others, models and kinds in any order. Lines count."""
+    entries = [
+        prediction("1", lines=3), prediction("2", id_="b"), prediction("3"), prediction("5", model="other"),
+        Entry(kind="truth", model="m", lines=2, id=None, body=b"6"), prediction("7"),
     ]  # fmt: skip
-    journal.write(lines[:5])
-    journal.write(lines[5:])
+    journal.write(entries[:4])
+    journal.write(entries[4:])
 
     (file,) = journal_files(tmp_path)
-    assert file.entries() == lines
-    assert journal.rows == 7
+    assert file.entries() == entries
+    assert journal.rows == 9
 
 
 def test_ids_belong_to_their_model(journal: Journal, tmp_path: Path) -> None:
     """Two models may use one id."""
-    journal.write([prediction("a", b"1", is_given=True), prediction("a", b"2", model="other", is_given=True)])
+    journal.write([prediction("1", id_="a"), prediction("2", model="other", id_="a")])
 
     assert read_open(tmp_path).find_given("other", ["a"]) == {"a": b"2"}
 
 
 def test_a_truth_is_not_found_as_a_prediction(journal: Journal, tmp_path: Path) -> None:
     """A ground truth that names a prediction does not stand for it."""
-    journal.write([Entry(kind="truth", model="m", id="a", body=b"1")])
+    journal.write([Entry(kind="truth", model="m", lines=1, id="a", body=b"1")])
 
     assert read_open(tmp_path).find_given("m", ["a"]) == {}
-    assert read_open(tmp_path).find("m", "a") is None
     assert [e.body for e in read_open(tmp_path).entries("m", "truth")] == [b"1"]
 
 
 def test_the_first_of_one_id_counts(journal: Journal, tmp_path: Path) -> None:
     """Of two entries with one id, the reader gives the first, over files too."""
-    journal.write([prediction("a", b"first", is_given=True)])
+    journal.write([prediction("first", id_="a")])
     journal.rotate()
-    journal.write([prediction("a", b"second", is_given=True)])
+    journal.write([prediction("second", id_="a")])
 
     assert read_open(tmp_path).find_given("m", ["a"]) == {"a": b"first"}
-    assert read_open(tmp_path).find("m", "a") == b"first"
 
 
 def test_a_rotation_closes_a_file_and_keeps_its_entries(journal: Journal) -> None:
@@ -86,7 +82,7 @@ def test_a_rotation_closes_a_file_and_keeps_its_entries(journal: Journal) -> Non
     journal.write([prediction("later")])
 
     (closed,) = journal.closed()
-    assert [e.id for e in closed.entries()] == ["0", "1", "2", "3", "4"]
+    assert [e.body for e in closed.entries()] == [b"0", b"1", b"2", b"3", b"4"]
     assert closed.source == "journal:w1:1"
     assert journal.rows == 1
 
@@ -134,7 +130,7 @@ def test_many_threads_lose_nothing(journal: Journal, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
 
-    ids = [e.id for e in read_open(tmp_path).entries("m", "prediction")]
+    ids = [e.body.decode() for e in read_open(tmp_path).entries("m", "prediction")]
     assert sorted(ids) == sorted(f"{n}-{i}" for n in range(4) for i in range(50))
 
 
@@ -157,7 +153,7 @@ def test_a_journal_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 
     journal._connection.execute("PRAGMA query_only = 0")
     journal.write([prediction("after")])
-    assert [e.id for e in read_open(tmp_path).entries("m", "prediction")] == ["kept", "after"]
+    assert [e.body for e in read_open(tmp_path).entries("m", "prediction")] == [b"kept", b"after"]
     journal.close()
 
 
@@ -201,7 +197,7 @@ from pathlib import Path
 from perene.storage.journal import Entry, Journal
 journal = Journal(Path(sys.argv[1]), "child")
 for i in range(1000000):
-    journal.write([Entry(kind="prediction", model="m", id=str(i), body=b"x" * 200)])
+    journal.write([Entry(kind="prediction", model="m", lines=1, id=None, body=str(i).encode() + b" " * 200)])
     print(i, flush=True)
     if i % 700 == 699:
         journal.rotate()
@@ -219,7 +215,7 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> N
     child.stdout.close()
 
     with orphans(tmp_path) as files:
-        ids = [e.id for f in files for e in f.entries()]
+        ids = [e.body.decode().strip() for f in files for e in f.entries()]
     assert len(ids) == len(set(ids))
     assert set(printed) <= set(ids)
     assert len(journal_files(tmp_path)) >= 3
@@ -237,7 +233,7 @@ def test_a_file_that_is_no_journal_is_an_error(tmp_path: Path) -> None:
 
 
 def ids(folder: Path) -> list[str]:
-    return [entry.id for entry in read_open(folder).entries("m", "prediction")]
+    return [entry.body.decode() for entry in read_open(folder).entries("m", "prediction")]
 
 
 def test_a_journal_is_closed_once(tmp_path: Path) -> None:
@@ -336,16 +332,16 @@ def test_a_full_journal_gives_way_to_a_new_file(tmp_path: Path) -> None:
     journal.write([prediction("a")])
     journal._connection.execute("PRAGMA max_page_count = 1")
     with pytest.raises(StorageError, match="the journal failed"):
-        journal.write([prediction("b", b"x" * 50_000)])
+        journal.write([prediction("b" * 50_000)])
     failed = journal.failure
 
     healed = journal.check()
-    journal.write([prediction("c", b"x" * 50_000)])
+    journal.write([prediction("c" * 50_000)])
     found = ids(tmp_path)
     journal.close()
 
     assert failed is not None
-    assert (healed, found) == (None, ["a", "c"])
+    assert (healed, found) == (None, ["a", "c" * 50_000])
 
 
 def test_a_file_that_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,9 @@ from pydantic import AwareDatetime
 from perene import PII, Label, Model, Row
 from perene.definition.arrivals import arrived
 from perene.errors import BadRows, DataError
-from perene.pipelines.truths import check_truths, parse_truths, truth_of, truths_frame
+from perene.pipelines.truths import check_truths, parse_truths, truths_entry, truths_frame, truths_of
 from perene.storage.envelope import conform, truths_columns
+from perene.storage.journal import Entry
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 RECORDED = datetime(2026, 5, 1, 12, 0, 5, tzinfo=UTC)
@@ -70,7 +71,7 @@ def parsed(model: Model, rows: list[dict[str, Any]]) -> pl.DataFrame | set[tuple
         truths = parse_truths(model, items, **TERMS)
     except BadRows as error:
         return {(field.row, field.field) for field in error.fields}
-    return truths_frame(model, [truth_of(truth.entry(model.name).body) for truth in truths])
+    return truths_frame(model, truths_of([truths_entry(model.name, truths)]))
 
 
 def checked(model: Model, frame: object) -> pl.DataFrame | set[tuple[int, str]]:
@@ -433,22 +434,22 @@ def test_a_label_of_another_type_is_not_turned_into_one(model, column) -> None:
 @pytest.mark.parametrize("model", MODELS, ids=["regression", "binary", "multiclass"])
 @pytest.mark.parametrize("by_id", [False, True])
 def test_a_truth_comes_back_from_the_journal_as_it_went_in(model, by_id) -> None:
-    """Its label of the same type; its line is found by the prediction's id."""
+    """Its label of the same type."""
     row = {name: as_json(value) for name, value in good(model, by_id=by_id).items()}
     (truth,) = parse_truths(model, [row], **TERMS)
 
-    entry = truth.entry(model.name)
+    entry = truths_entry(model.name, [truth, truth])
 
-    assert truth_of(entry.body) == truth
-    assert type(truth_of(entry.body).label) is type(LABELS[model.label.name])
-    assert (entry.kind, entry.model, entry.id) == ("truth", "parcels", "p1" if by_id else "")
+    assert truths_of([entry]) == [truth, truth]
+    assert type(truths_of([entry])[0].label) is type(LABELS[model.label.name])
+    assert (entry.kind, entry.model, entry.lines, entry.id) == ("truth", "parcels", 2, None)
 
 
 def test_a_journal_of_today_is_read_for_ever() -> None:
     """The order of a line's parts on disk is fixed: new ones come at the end, with a default."""
-    body = msgspec.msgpack.encode(["p1", None, None, 2.5, NOW, RECORDED, "http"])
+    body = msgspec.msgpack.encode([["p1", None, None, 2.5, NOW, RECORDED, "http"]])
 
-    truth = truth_of(body)
+    (truth,) = truths_of([Entry(kind="truth", model="parcels", lines=1, id=None, body=body)])
 
     assert (truth.prediction_id, truth.label, truth.known_at, truth.source) == ("p1", 2.5, NOW, "http")
     assert (truth.key, truth.event_at) == (None, None)

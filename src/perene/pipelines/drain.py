@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import polars as pl
 import sqlalchemy as sa
 
 from perene.definition.model import Model
 from perene.errors import PereneError, StorageError
-from perene.pipelines.journaling import AnsweredRow, answered_row, day_of, envelope_of
-from perene.pipelines.truths import truth_of, truths_frame
+from perene.pipelines.journaling import AnsweredRows, answered_rows, day_of, envelope_of
+from perene.pipelines.truths import truths_frame, truths_of
 from perene.repositories.models import lock_model
 from perene.repositories.predictions import Predictions
 from perene.repositories.truths import Truths
@@ -31,7 +31,6 @@ from perene.storage.ingests import COMMITTED
 from perene.storage.journal import Entry, JournalFile, journal_files, orphans
 from perene.storage.tables import given_id, ingest
 
-Item = TypeVar("Item")
 Rest = Callable[[], None]
 
 _PART = 500
@@ -109,10 +108,9 @@ def _drain_file(file: JournalFile, logs: Logs, done: Drained, rest: Rest) -> Non
             continue
         model = logs.models[name]
         if kind == "prediction":
-            lines = [answered_row(e.body) for part in _parts(entries, rest) for e in part]
-            _drain_predictions(model, lines, file, logs, done, rest)
+            _drain_predictions(model, [answered_rows(e.body) for e in entries], file, logs, done, rest)
         elif not _is_in_lake(logs.database, name, Log.TRUTHS, file.source):
-            truths = [truth_of(e.body) for e in entries]
+            truths = truths_of(entries)
             logs.truths.append(model, truths_frame(model, truths), source=file.source)
             done.truths += len(truths)
             done.logs.add((name, Log.TRUTHS))
@@ -126,34 +124,37 @@ def _drain_file(file: JournalFile, logs: Logs, done: Drained, rest: Rest) -> Non
 
 
 def _drain_predictions(
-    model: Model, lines: Sequence[AnsweredRow], file: JournalFile, logs: Logs, done: Drained, rest: Rest
+    model: Model, parts: Sequence[AnsweredRows], file: JournalFile, logs: Logs, done: Drained, rest: Rest
 ) -> None:
-    given = {line.prediction_id: line for line in reversed(lines) if line.row_digest}  # the first of each
+    given = {part.prediction_id[0]: part for part in reversed(parts) if part.row_digest}  # the first of each, alone
     if _is_in_lake(logs.database, model.name, Log.PREDICTIONS, file.source):  # an earlier drain was cut off behind it
-        _claim(logs.database, model.name, list(given.values()))
+        _claim(logs.database, model.name, given)
         return
     before = known_ids(logs.database, model.name, set(given))
-    kept: dict[str, AnsweredRow] = {}
-    for line in lines:
-        if line.prediction_id not in before:
-            kept.setdefault(line.prediction_id, line)
-    if kept:
-        frame = pl.concat([envelope_of(model, part) for part in _parts(list(kept.values()), rest)], how="diagonal")
+    new = {id_: part for id_, part in given.items() if id_ not in before}
+    kept = [part for part in parts if not part.row_digest or new.get(part.prediction_id[0]) is part]
+    rows = sum(map(len, kept))
+    if rows:
+        frame = pl.concat([envelope_of(model, some) for some in _some(kept, rest)], how="diagonal")
         logs.predictions.append(model, frame, source=file.source)
-        done.predictions += len(kept)
+        done.predictions += rows
         done.logs.add((model.name, Log.PREDICTIONS))
-    claimed = _claim(logs.database, model.name, [line for line in kept.values() if line.row_digest])
-    again = len(lines) - len(kept) + claimed
+    again = sum(map(len, parts)) - rows + _claim(logs.database, model.name, new)
     if again:
         done.again[model.name] = done.again.get(model.name, 0) + again
 
 
-def _parts(items: Sequence[Item], rest: Rest) -> Iterator[Sequence[Item]]:
-    """A few items at a time, with a rest after each but the last."""
-    for start in range(0, len(items), _AT_ONCE):
-        if start:
+def _some(parts: Sequence[AnsweredRows], rest: Rest) -> Iterator[Sequence[AnsweredRows]]:
+    """So many parts at a time that their lines are enough, with a rest between."""
+    some, lines = list[AnsweredRows](), 0
+    for part in parts:
+        if lines >= _AT_ONCE:
+            yield some
             rest()
-        yield items[start : start + _AT_ONCE]
+            some, lines = [], 0
+        some.append(part)
+        lines += len(part)
+    yield some
 
 
 def _is_in_lake(database: Database, model: str, log: Log, source: str) -> bool:
@@ -174,21 +175,21 @@ def known_ids(database: Database, model: str, ids: set[str]) -> dict[str, KnownI
     return found
 
 
-def _claim(database: Database, model: str, lines: Sequence[AnsweredRow]) -> int:
+def _claim(database: Database, model: str, given: Mapping[str, AnsweredRows]) -> int:
     """Remember given ids; returns how many another drain had remembered in between."""
-    if not lines:
+    if not given:
         return 0
     with database.write() as connection:
         lock_model(connection, model)  # a drain of another server may bring the same ids
-        wanted = [line.prediction_id for line in lines]
+        wanted = list(given)
         query = sa.select(given_id.c.prediction_id).where(given_id.c.model == model)
         taken: set[str] = set()
         for part in (wanted[i : i + _PART] for i in range(0, len(wanted), _PART)):
             taken |= set(connection.execute(query.where(given_id.c.prediction_id.in_(part))).scalars())
-        new = [line for line in lines if line.prediction_id not in taken]
         values = [
-            {"model": model, "prediction_id": n.prediction_id, "day": day_of(n.event_at), "row_digest": n.row_digest}
-            for n in new
+            {"model": model, "prediction_id": id_, "day": day_of(line.event_at[0]), "row_digest": line.row_digest[0]}
+            for id_, line in given.items()
+            if id_ not in taken and line.row_digest
         ]
         if values:
             connection.execute(sa.insert(given_id), values)

@@ -6,8 +6,9 @@ Instants are kept as microseconds since 1970, and days as days: integers cost ne
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -17,52 +18,74 @@ from perene.pipelines.serving import Answered, build_envelope, logged_fields
 from perene.storage.envelope import INSTANT, keys
 from perene.storage.journal import Entry, JournalReader
 
-AnswerValue = bool | int | float | str | list[float]
 _ENCODER = msgspec.msgpack.Encoder()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class AnsweredRow(msgspec.Struct, frozen=True, array_like=True):
-    """One answered row. Fields are only ever added at the end, with a default.
+class AnsweredRows(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """Rows that one version answered together: scalars, and columns of one length, in the order of the rows.
 
-    ``request`` holds the fields that may be logged; ``key`` stands only where they do not give it. ``row_digest`` is of
-    the whole row, and stands only where the caller gave the id.
+    Fields are only ever added at the end, with a default. ``request`` holds the fields that may be logged; ``key``
+    stands only where they do not give it. ``row_digest`` is of the whole row, of those whose id the caller gave, else
+    "".
     """
 
-    prediction_id: str
-    request_id: str
-    position: int
     model_version: int
     recipe: str
-    event_at: int
     predicted_at: int
     recorded_at: int
-    request: dict[str, object]
-    raw: float | list[float]
-    steps: list[object]
-    final: AnswerValue
-    key: str = ""
-    row_digest: str = ""
-    features: str | None = None  # a JSON object
+    prediction_id: list[str]
+    request_id: list[str]
+    position: list[int]
+    event_at: list[int]
+    request: dict[str, list[Any]]
+    raw: list[Any]
+    steps: list[list[Any]]  # one list per row
+    final: list[Any]
+    key: list[str] | None = None
+    row_digest: list[str] | None = None
+    features: list[str | None] | None = None  # JSON objects
     role: str = "champion"
     mode: str = "online"
-    group: str = ""  # of rows that are ranked together
-    rank: int | None = None  # 1 is the first; None of what is not ranked, or was removed
-    removed: str | None = None  # why a post step took it out
-    computed_at: int | None = None  # of an answer that was stored: when it was computed
+    group: list[str] | None = None  # of rows that are ranked together
+    rank: list[int | None] | None = None  # 1 is the first; None of what was removed
+    removed: list[str | None] | None = None  # why a post step took it out
+    computed_at: int | None = None  # of answers that were stored: when they were computed
 
-    def entry(self, model: str) -> Entry:
-        """Its line in the journal."""
-        body, is_given = _ENCODER.encode(self), bool(self.row_digest)
-        return Entry(kind="prediction", model=model, id=self.prediction_id, body=body, is_given=is_given)
+    def __len__(self) -> int:
+        return len(self.prediction_id)
+
+    def take(self, places: Sequence[int]) -> AnsweredRows:
+        """Those at these places."""
+        columns: dict[str, Any] = {
+            name: [column[i] for i in places] for name in _COLUMNS if (column := getattr(self, name)) is not None
+        }
+        columns["request"] = {name: [column[i] for i in places] for name, column in self.request.items()}
+        return msgspec.structs.replace(self, **columns)
+
+    def entries(self, model: str) -> list[Entry]:
+        """Their entries in the journal: one of all, and one of each whose id the caller gave."""
+        if not self.row_digest:
+            return [self._entry(model, None)] if self.prediction_id else []
+        given = [place for place, digest in enumerate(self.row_digest) if digest]
+        made = [self.take([place])._entry(model, self.prediction_id[place]) for place in given]
+        rest = [place for place, digest in enumerate(self.row_digest) if not digest]
+        return made + ([msgspec.structs.replace(self.take(rest), row_digest=None)._entry(model, None)] if rest else [])
+
+    def _entry(self, model: str, id_: str | None) -> Entry:
+        return Entry(kind="prediction", model=model, lines=len(self), id=id_, body=_ENCODER.encode(self))
 
 
-_DECODER = msgspec.msgpack.Decoder(AnsweredRow)
+_COLUMNS = [
+    "prediction_id", "request_id", "position", "event_at", "raw", "steps", "final", "key", "row_digest", "features",
+    "group", "rank", "removed",
+]  # fmt: skip
+_DECODER = msgspec.msgpack.Decoder(AnsweredRows)
 
 
-def answered_row(body: bytes) -> AnsweredRow:
-    """Read a line of the journal."""
+def answered_rows(body: bytes) -> AnsweredRows:
+    """Read an entry of the journal."""
     return _DECODER.decode(body)
 
 
@@ -86,34 +109,41 @@ def row_digest(record: Mapping[str, object]) -> str:
     return hashlib.sha256(msgspec.json.encode(record, order="sorted")).hexdigest()
 
 
-def envelope_of(model: Model, lines: Sequence[AnsweredRow]) -> pl.DataFrame:
-    """The lines of the prediction log for lines of a journal."""
-    rows = _frame_of(model, [line.request for line in lines])
-    features = [line.features for line in lines]
-    has_keys = all(line.key for line in lines)
+def envelope_of(model: Model, parts: Sequence[AnsweredRows]) -> pl.DataFrame:
+    """The lines of the prediction log for what a journal holds, part after part."""
+
+    def column(name: str) -> list[Any]:
+        """A value per row; None where a part has no such column."""
+        cells: list[Any] = []
+        for part in parts:
+            value = getattr(part, name)
+            cells += value if isinstance(value, list) else [value] * len(part)
+        return cells
+
+    rows = _frame_of(model, parts)
     return build_envelope(
         model,
         Answered(
-            prediction_id=[line.prediction_id for line in lines],
-            request_id=[line.request_id for line in lines],
-            position=[line.position for line in lines],
-            model_version=[line.model_version for line in lines],
-            recipe=[line.recipe for line in lines],
-            key=pl.Series([line.key for line in lines]) if has_keys else keys(rows, model.key),
-            event_at=_instants(line.event_at for line in lines),
-            predicted_at=_instants(line.predicted_at for line in lines),
-            recorded_at=_instants(line.recorded_at for line in lines),
+            prediction_id=column("prediction_id"),
+            request_id=column("request_id"),
+            position=column("position"),
+            model_version=column("model_version"),
+            recipe=column("recipe"),
+            key=keys(rows, model.key) if any(part.key is None for part in parts) else pl.Series(column("key")),
+            event_at=_instants(column("event_at")),
+            predicted_at=_instants(column("predicted_at")),
+            recorded_at=_instants(column("recorded_at")),
             rows=rows,
-            raw=[line.raw for line in lines],
-            steps=[line.steps for line in lines],
-            final=[line.final for line in lines],
-            features=features if any(features) else None,
-            role=[line.role for line in lines],
-            mode=[line.mode for line in lines],
-            group=[line.group or None for line in lines],
-            rank=[line.rank for line in lines],
-            removed=[line.removed for line in lines],
-            computed_at=_instants(line.computed_at for line in lines),
+            raw=column("raw"),
+            steps=column("steps"),
+            final=column("final"),
+            features=column("features") if any(part.features for part in parts) else None,
+            role=column("role"),
+            mode=column("mode"),
+            group=column("group"),
+            rank=column("rank"),
+            removed=column("removed"),
+            computed_at=_instants(column("computed_at")),
         ),
     )
 
@@ -123,19 +153,26 @@ def waiting_predictions(model: Model, journals: JournalReader) -> pl.DataFrame |
 
     Read it before the lake, and keep one line per prediction id: a drain may come in between.
     """
-    entries = journals.entries(model.name, "prediction")
-    return envelope_of(model, [answered_row(e.body) for e in entries]) if entries else None
+    parts = waiting_rows(model, journals)
+    return envelope_of(model, parts) if parts else None
 
 
-def _instants(values: Iterable[int | None]) -> pl.Series:
-    return pl.Series(list(values), dtype=pl.Int64).cast(INSTANT)
+def waiting_rows(model: Model, journals: JournalReader) -> list[AnsweredRows]:
+    """What servers answered and the lake does not hold yet."""
+    return [answered_rows(entry.body) for entry in journals.entries(model.name, "prediction")]
 
 
-def _frame_of(model: Model, requests: Sequence[Mapping[str, object]]) -> pl.DataFrame:
+def _instants(values: Sequence[int | None]) -> pl.Series:
+    return pl.Series(values, dtype=pl.Int64).cast(INSTANT)
+
+
+def _frame_of(model: Model, parts: Sequence[AnsweredRows]) -> pl.DataFrame:
     """Logged fields as a frame; a field that the Row gained since then is null, one of another type is an error."""
     columns: dict[str, pl.Series] = {}
     for name in logged_fields(model):
         dtype = model.schema.polars[name]
-        cells = [request.get(name) for request in requests]
+        cells: list[Any] = []
+        for part in parts:
+            cells += part.request.get(name) or [None] * len(part)
         columns[name] = pl.Series(cells, dtype=pl.Int64 if dtype.is_temporal() else dtype).cast(dtype)
     return pl.DataFrame(columns)

@@ -10,7 +10,7 @@ import polars as pl
 
 from perene.definition.model import Model
 from perene.pipelines.journaling import waiting_predictions
-from perene.pipelines.truths import truth_of, truths_frame
+from perene.pipelines.truths import truths_frame, truths_of
 from perene.records.roles import SHADOW
 from perene.repositories.predictions import EARLY, Predictions
 from perene.repositories.truths import Truths, newest_truths
@@ -82,7 +82,7 @@ class Answers:
         What names a prediction wins over what is said of its key and event time.
         """
         columns = [name for name in truths_columns(model) if name != "ingest"]
-        waiting = [truth_of(entry.body) for entry in self.journals.entries(model.name, "truth")]
+        waiting = truths_of(self.journals.entries(model.name, "truth"))
         drained = self.truths.scan(model, since=_first_said(lines)).select(*columns, "ingest")
         said = pl.concat([drained, truths_frame(model, waiting).lazy().select(*columns, ingest=_WAITS)])
         ids, keys = lines["prediction_id"].to_list(), lines["key"].unique().to_list()

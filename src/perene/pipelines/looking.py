@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,7 +15,7 @@ from perene.definition.durations import show_duration
 from perene.definition.model import Model
 from perene.definition.posts import Array, redo_posts
 from perene.errors import NotAllowed, NotFound, ServingError
-from perene.pipelines.journaling import AnsweredRow, AnswerValue, instant
+from perene.pipelines.journaling import AnsweredRows, instant
 from perene.pipelines.offline import StoredRow, blind_steps
 from perene.pipelines.serving import logged_fields, refuse_no_numbers, values
 from perene.records.generation import Generation
@@ -28,11 +28,11 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookedUp:
-    """Stored answers in the order of their keys, and the lines of the log that giving them out makes."""
+    """Stored answers in the order of their keys, as they go to the journal when they are given out."""
 
     generation: Generation
     request_id: str
-    lines: list[AnsweredRow]
+    rows: AnsweredRows
 
 
 def nothing_stored(model: str) -> NotFound:
@@ -93,30 +93,31 @@ def look_up(
     outputs, removed = _again(model, stored, generation)
     final = [row[-1] if row else each.raw for row, each in zip(outputs, stored, strict=True)]
     refuse_no_numbers(model.name, final)
-    ids, request_id = new_ids(recorded_at, len(kept)), new_id(recorded_at)
-    logged = set(logged_fields(model))
-    lines = [
-        AnsweredRow(
-            prediction_id=ids[n],
-            request_id=request_id,
-            position=n,
-            model_version=generation.version,
-            recipe=generation.recipe,
-            event_at=kept[n].event_at,
-            predicted_at=instant(now),
-            recorded_at=instant(recorded_at),
-            request={k: v for k, v in zip(generation.fields, each.values, strict=True) if k in logged},
-            raw=each.raw,
-            steps=[_as_number(output) for output in outputs[n][:-1]],
-            final=cast(AnswerValue, final[n]),
-            features=each.features,
-            mode=STORED,
-            removed=removed[n],
-            computed_at=instant(generation.computed_at),
-        )
-        for n, each in enumerate(stored)
-    ]
-    return LookedUp(generation=generation, request_id=request_id, lines=lines)
+    request_id, height, logged = new_id(recorded_at), len(kept), set(logged_fields(model))
+    features = [each.features for each in stored]
+    rows = AnsweredRows(
+        prediction_id=new_ids(recorded_at, height),
+        request_id=[request_id] * height,
+        position=list(range(height)),
+        model_version=generation.version,
+        recipe=generation.recipe,
+        event_at=[each.event_at for each in kept],
+        predicted_at=instant(now),
+        recorded_at=instant(recorded_at),
+        request={
+            name: [each.values[place] for each in stored]
+            for place, name in enumerate(generation.fields)
+            if name in logged
+        },
+        raw=[each.raw for each in stored],
+        steps=[[_as_number(output) for output in row[:-1]] for row in outputs],
+        final=final,
+        features=features if any(features) else None,
+        mode=STORED,
+        removed=removed,
+        computed_at=instant(generation.computed_at),
+    )
+    return LookedUp(generation=generation, request_id=request_id, rows=rows)
 
 
 def table_of(model: Model, lines: pl.DataFrame, *, outdated: bool) -> pl.DataFrame:

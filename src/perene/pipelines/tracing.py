@@ -12,7 +12,7 @@ import polars as pl
 
 from perene.definition.label import Task
 from perene.definition.model import Model
-from perene.pipelines.journaling import answered_row, envelope_of, waiting_predictions
+from perene.pipelines.journaling import envelope_of, waiting_predictions, waiting_rows
 from perene.pipelines.listing import Answers
 from perene.pipelines.predictor import Predictor
 from perene.records.identity import key_of
@@ -29,9 +29,10 @@ def find_prediction(
 
     The journals are read before the lake: what is drained in between is found in the lake.
     """
-    waiting = journals.find(model.name, prediction_id)
-    if waiting is not None:
-        return {"model": model.name, **envelope_of(model, [answered_row(waiting)]).row(0, named=True)}
+    for rows in waiting_rows(model, journals):
+        if prediction_id in rows.prediction_id:
+            line = rows.take([rows.prediction_id.index(prediction_id)])
+            return {"model": model.name, **envelope_of(model, [line]).row(0, named=True)}
     return predictions.get(model, prediction_id)
 
 

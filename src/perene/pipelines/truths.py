@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -44,17 +44,18 @@ class Truth(msgspec.Struct, frozen=True, array_like=True):
     recorded_at: datetime
     source: str
 
-    def entry(self, model: str) -> Entry:
-        """Its line in the journal."""
-        return Entry(kind="truth", model=model, id=self.prediction_id or "", body=_ENCODER.encode(self))
+
+_DECODER = msgspec.msgpack.Decoder(list[Truth])
 
 
-_DECODER = msgspec.msgpack.Decoder(Truth)
+def truths_entry(model: str, truths: Sequence[Truth]) -> Entry:
+    """The entry of ground truths in the journal."""
+    return Entry(kind="truth", model=model, lines=len(truths), id=None, body=_ENCODER.encode(truths))
 
 
-def truth_of(body: bytes) -> Truth:
-    """Read a line of the journal."""
-    return _DECODER.decode(body)
+def truths_of(entries: Iterable[Entry]) -> list[Truth]:
+    """Read entries of the journal."""
+    return [truth for entry in entries for truth in _DECODER.decode(entry.body)]
 
 
 def parse_truths(

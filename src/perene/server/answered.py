@@ -24,15 +24,16 @@ class Said:
     rank: Sequence[int] | None
     removed: Sequence[str | None] | None
 
-    def line(self, row: int) -> dict[str, Any]:
-        """What of a row a line of the journal keeps."""
+    def columns(self, start: int = 0, stop: int | None = None) -> dict[str, Any]:
+        """What of some rows, or of all, the journal keeps."""
+        some = slice(start, stop)
         return {
-            "raw": self.raw[row],
-            "steps": self.steps[row],
-            "final": self.final[row],
-            "features": self.features[row] if self.features else None,
-            "rank": (self.rank[row] or None) if self.rank is not None else None,
-            "removed": self.removed[row] if self.removed is not None else None,
+            "raw": self.raw[some],
+            "steps": self.steps[some],
+            "final": self.final[some],
+            "features": None if self.features is None else self.features[some],
+            "rank": None if self.rank is None else [rank or None for rank in self.rank[some]],
+            "removed": None if self.removed is None else self.removed[some],
         }
 
 

@@ -9,7 +9,7 @@ from time import perf_counter
 
 from perene.definition.model import Model
 from perene.errors import ServingError, StorageError
-from perene.pipelines.journaling import AnsweredRow
+from perene.pipelines.journaling import AnsweredRows
 from perene.pipelines.predictor import Predictor
 from perene.pipelines.serving import logged_fields
 from perene.server.batch import Batch, Desk, PredictRequest, Render, native
@@ -31,7 +31,6 @@ class Answering:
         self._desk = desk
         self._logged = logged_fields(model)
         self.waits_for_disk = desk.durability == "fsync"
-        self._all_logged = len(self._logged) == len(model.schema.fields)
         self.meter = (desk.meter or Meter([model.name])).of(model.name)
         self.batcher = Batcher[PredictRequest, bytes](model.name, self._work, limit_rows=desk.queue_rows)
 
@@ -71,8 +70,8 @@ class Answering:
         batch = Batch(self.model, lineup, requests, self._desk)
         batch.compute()
         self.meter.took("compute", perf_counter() - started)
-        lines = batch.lines(self._logged, whole=self._all_logged)
-        entries = [line.entry(self.model.name) for line in lines]
+        answered = batch.answered(self._logged)
+        entries = [entry for rows in answered for entry in rows.entries(self.model.name)]
         answers = batch.answers()
         if self._desk.durability == "background":
             with self._desk.journal.turn():  # so that a rotation comes before both or after both
@@ -82,11 +81,11 @@ class Answering:
             self._log(entries, answered=not self._desk.refuse_unlogged)
             deliver(answers)
         if not lineup.is_alone:
-            batch.ask_others(lines)
+            batch.ask_others(answered)
 
-    def log(self, lines: Sequence[AnsweredRow]) -> None:
+    def log(self, rows: AnsweredRows) -> None:
         """Log answers that were looked up, before they are given. Raises ServingError where they must be and cannot."""
-        self._log([line.entry(self.model.name) for line in lines], answered=not self._desk.refuse_unlogged)
+        self._log(rows.entries(self.model.name), answered=not self._desk.refuse_unlogged)
 
     def _log(self, entries: Sequence[Entry], *, answered: bool) -> None:
         """Write to the journal. What cannot be written is refused, or counted as lost when it is answered anyway."""
@@ -102,8 +101,9 @@ class Answering:
                 raise ServingError(
                     "the prediction cannot be logged", why=error.why, mend=mend, code="not-logged"
                 ) from error
-            self._desk.losses.add(self.model.name, len(entries), error)
-            self.meter.lost(len(entries))
+            lost = sum(entry.lines for entry in entries)
+            self._desk.losses.add(self.model.name, lost, error)
+            self.meter.lost(lost)
 
 
 def no_live_version(model: str) -> ServingError:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from perene.definition.model import Model
 from perene.errors import NotFound, PereneError, ServingError, StorageError
-from perene.pipelines.truths import parse_truths
+from perene.pipelines.truths import parse_truths, truths_entry
 from perene.records.identity import plain
 from perene.records.plain import plain_data
 from perene.server import offline
@@ -71,7 +71,7 @@ class _Api:
         app = self._service.app
         truths = parse_truths(model, rows, now=app.time.now(), recorded_at=app.machine(), source="http")
         try:
-            self._service.journal.write([truth.entry(model.name) for truth in truths])
+            self._service.journal.write([truths_entry(model.name, truths)])
         except StorageError as error:
             what = "the ground truth cannot be kept"
             raise ServingError(what, why=error.why, mend=error.mend, code="not-logged") from error

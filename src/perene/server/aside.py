@@ -21,13 +21,13 @@ from perene.definition.groups import Groups
 from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.errors import PereneError
-from perene.pipelines.journaling import AnsweredRow
+from perene.pipelines.journaling import AnsweredRows
 from perene.pipelines.predictor import Predictor
 from perene.records.roles import SHADOW, shadow_id
 from perene.server.answered import said_of
 from perene.server.tally import Served, Tally, numbers_of
 from perene.storage.envelope import keys
-from perene.storage.journal import Journal
+from perene.storage.journal import Entry, Journal
 
 log = logging.getLogger("perene.server")
 
@@ -40,13 +40,13 @@ _REMEMBERED = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Rows that another version is asked too: as a shadow of the answered ``lines``, or to compare ``numbers``."""
+    """Rows that another version is asked too: as a shadow of what was ``answered``, or to compare ``numbers``."""
 
     model: Model
     predictor: Predictor
     rows: pl.DataFrame
     groups: Groups | None = None  # of rows that are ranked
-    lines: Sequence[AnsweredRow] = ()
+    answered: AnsweredRows | None = None
     served: Served = ("", 0, "")  # whose numbers they are
     numbers: NDArray[np.float64] | None = None
 
@@ -140,22 +140,25 @@ class Aside:
         output = first.predictor.predict(rows, groups=first.groups)
         seconds = time.perf_counter() - started
         said = said_of(first.model, first.predictor, rows, output)
-        answered = [line for asked in part for line in asked.lines]
         version = first.predictor.version
-        lines = [
-            msgspec.structs.replace(
-                line, **said.line(row), prediction_id=shadow_id(version.version, line.prediction_id), role=SHADOW,
-                model_version=version.version, recipe=version.recipe, row_digest="",
-            )
-            for row, line in enumerate(answered)
-        ]  # fmt: skip
+        start, entries = 0, list[Entry]()
+        for asked in part:
+            assert asked.answered is not None
+            stop = start + len(asked.answered)
+            beside = msgspec.structs.replace(
+                asked.answered, **said.columns(start, stop), role=SHADOW, model_version=version.version,
+                prediction_id=[shadow_id(version.version, id_) for id_ in asked.answered.prediction_id],
+                recipe=version.recipe, row_digest=None,
+            )  # fmt: skip
+            entries += beside.entries(first.model.name)
+            start = stop
         try:
-            self._journal.write([line.entry(first.model.name) for line in lines])
+            self._journal.write(entries)
         except PereneError as error:  # an answer that is lost is alarmed; this one is counted
-            log.warning("shadow_not_logged model=%s rows=%d why=%s", first.model.name, len(lines), error.why)
-            self._tally.dropped(_of_shadow(first), len(lines))
+            log.warning("shadow_not_logged model=%s rows=%d why=%s", first.model.name, rows.height, error.why)
+            self._tally.dropped(_of_shadow(first), rows.height)
             return
-        self._tally.answered(_of_shadow(first), requests=len(part), rows=len(lines), seconds=seconds)
+        self._tally.answered(_of_shadow(first), requests=len(part), rows=rows.height, seconds=seconds)
 
     def _compare(self, part: Sequence[Asked]) -> None:
         """Each thing and event counts once: a caller that asks the same again and again would be all there is."""

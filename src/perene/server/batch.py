@@ -16,7 +16,7 @@ from perene.definition.groups import Groups
 from perene.definition.label import Task
 from perene.definition.model import Model
 from perene.errors import PereneError, ServingError
-from perene.pipelines.journaling import AnsweredRow, instant, row_digest
+from perene.pipelines.journaling import AnsweredRows, instant, row_digest
 from perene.pipelines.predictor import Output, Predictor
 from perene.records.identity import new_ids
 from perene.records.roles import CANARY, CHAMPION
@@ -206,14 +206,13 @@ class Batch:
                 return
         self._desk.tally.failed((self._model.name, self._lineup.champion.version.version, CHAMPION))
 
-    def ask_others(self, lines: Sequence[AnsweredRow]) -> None:
+    def ask_others(self, answered: Sequence[AnsweredRows]) -> None:
         """Ask the shadow what the champion was asked, and compare a version that is tried with the one before it."""
-        start, shadow, aside = 0, self._lineup.shadow, self._desk.aside
-        for part in self._parts:
-            mine, start = lines[start : start + len(part.places)], start + len(part.places)
+        shadow, aside = self._lineup.shadow, self._desk.aside
+        for part, mine in zip(self._parts, answered, strict=True):
             is_canary, groups = part.served[2] == CANARY, self._groups(part.places)
             if shadow is not None and not is_canary:
-                aside.shadow(Asked(model=self._model, predictor=shadow, rows=part.rows, groups=groups, lines=mine))
+                aside.shadow(Asked(model=self._model, predictor=shadow, rows=part.rows, groups=groups, answered=mine))
             before = self._lineup.champion if is_canary else self._lineup.former
             numbers = None if before is None else numbers_of(part.output)
             if before is not None and numbers is not None:
@@ -224,37 +223,31 @@ class Batch:
                     )
                 )  # fmt: skip
 
-    def lines(self, logged: Sequence[str], *, whole: bool) -> list[AnsweredRow]:
-        """What goes into the journal: a line per row that was computed, part after part."""
-        return [line for part in self._parts for line in self._lines(part, logged, whole=whole)]
+    def answered(self, logged: Sequence[str]) -> list[AnsweredRows]:
+        """What goes into the journal, part after part."""
+        return [self._answered(part, logged) for part in self._parts]
 
-    def _lines(self, part: _Part, logged: Sequence[str], *, whole: bool) -> list[AnsweredRow]:
-        named = None if set(self._model.key) <= set(logged) else keys(part.rows, self._model.key).to_list()
-        now, recorded_at = instant(self._now), instant(self._recorded_at)
-        version, role = part.predictor.version, part.served[2]
-        lines = []
-        for n, i in enumerate(part.places):
-            record = self._records[i]
-            request, position = self._request_of[i]
-            lines.append(
-                AnsweredRow(
-                    prediction_id=self._ids[i],
-                    request_id=self._request_ids[request],
-                    position=position,
-                    model_version=version.version,
-                    recipe=version.recipe,
-                    event_at=cast(int, record[self._model.at]),
-                    predicted_at=now,
-                    recorded_at=recorded_at,
-                    request=record if whole else {name: record[name] for name in logged},
-                    key=named[n] if named else "",
-                    row_digest=self._given[i].digest if i in self._given else "",
-                    role=role,
-                    group=self._request_ids[request] if self._is_ranking else "",
-                    **part.said.line(n),
-                )
-            )
-        return lines
+    def _answered(self, part: _Part, logged: Sequence[str]) -> AnsweredRows:
+        has_key = set(self._model.key) <= set(logged)
+        records = [self._records[i] for i in part.places]
+        requests = [self._request_ids[self._request_of[i][0]] for i in part.places]
+        given, version = self._given, part.predictor.version
+        return AnsweredRows(
+            model_version=version.version,
+            recipe=version.recipe,
+            predicted_at=instant(self._now),
+            recorded_at=instant(self._recorded_at),
+            prediction_id=[self._ids[i] for i in part.places],
+            request_id=requests,
+            position=[self._request_of[i][1] for i in part.places],
+            event_at=[cast(int, record[self._model.at]) for record in records],
+            request={name: [record[name] for record in records] for name in logged},
+            key=None if has_key else keys(part.rows, self._model.key).to_list(),
+            row_digest=[given[i].digest if i in given else "" for i in part.places] if given else None,
+            role=part.served[2],
+            group=requests if self._is_ranking else None,
+            **part.said.columns(),
+        )
 
     def answers(self) -> list[bytes]:
         """One answer per request. It names the champion, or the canary where that answered all of its rows; a row that

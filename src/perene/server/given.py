@@ -10,8 +10,8 @@ import polars as pl
 
 from perene.definition.model import Model
 from perene.errors import Conflict
-from perene.pipelines.drain import known_ids
-from perene.pipelines.journaling import AnsweredRow, answered_row, at_instant
+from perene.pipelines.drain import KnownId, known_ids
+from perene.pipelines.journaling import AnsweredRows, answered_rows, at_instant
 from perene.repositories.predictions import Predictions
 from perene.storage.database import Database
 from perene.storage.journal import JournalReader
@@ -60,7 +60,7 @@ class GivenIds:
         ids = {given.id for given in wanted.values()}
         if len(ids) < len(wanted):
             raise TwiceInBatch
-        waiting = {id_: answered_row(body) for id_, body in self._journals.find_given(model.name, ids).items()}
+        waiting = {id_: answered_rows(body) for id_, body in self._journals.find_given(model.name, ids).items()}
         drained = known_ids(self._database, model.name, ids - set(waiting))
         found: dict[int, Given] = {}
         for place, given in wanted.items():
@@ -68,10 +68,11 @@ class GivenIds:
             if before is None:
                 found[place] = given
                 continue
-            if before.row_digest != given.digest:
+            digest = before.row_digest if isinstance(before, KnownId) else (before.row_digest or [""])[0]
+            if digest != given.digest:
                 what = f"prediction {given.id} of {model.name} belongs to another row"
                 raise Conflict(what, why="a prediction id stands for one row", mend="give each row an id of its own")
-            if isinstance(before, AnsweredRow):
+            if isinstance(before, AnsweredRows):
                 found[place] = replace(given, logged=_waiting(before))
             else:
                 found[place] = replace(given, logged=self._drained(model, given.id, before.day))
@@ -87,9 +88,12 @@ class GivenIds:
         return Logged(version=version, prediction=final, rank=rank, removed=removed, computed_at=computed_at)
 
 
-def _waiting(line: AnsweredRow) -> Logged:
+def _waiting(line: AnsweredRows) -> Logged:
     """What a line says that is not drained yet."""
     return Logged(
-        version=line.model_version, prediction=line.final, rank=line.rank, removed=line.removed,
+        version=line.model_version,
+        prediction=line.final[0],
+        rank=line.rank[0] if line.rank else None,
+        removed=line.removed[0] if line.removed else None,
         computed_at=None if line.computed_at is None else at_instant(line.computed_at),
-    )  # fmt: skip
+    )

@@ -12,7 +12,7 @@ import msgspec
 from perene.app import App
 from perene.definition.model import Model
 from perene.errors import Conflict, PereneError
-from perene.pipelines.journaling import AnsweredRow, row_digest
+from perene.pipelines.journaling import AnsweredRows, row_digest
 from perene.pipelines.looking import LookedUp, find_fresh, look_up, nothing_stored
 from perene.records.generation import Generation
 from perene.records.identity import plain
@@ -75,10 +75,11 @@ class StoredAnswers:
         kept, generation = self._find(model, keys, now, opened or self._current(model.name))
         found = look_up(model, kept, generation, now=now, recorded_at=self._desk.machine())
         given = self._given(model, keys, ids)
-        lines = [_named(line, given.get(n)) for n, line in enumerate(found.lines)]
-        answering.log([line for n, line in enumerate(lines) if n not in given or given[n].logged is None])
+        rows = _named(found.rows, given)
+        new = [n for n in range(len(rows)) if n not in given or given[n].logged is None]
+        answering.log(rows if len(new) == len(rows) else rows.take(new))
         live = answering.predictor
-        return _told(model, found, lines, given, live=None if live is None else live.version.version)
+        return _told(model, found, rows, given, live=None if live is None else live.version.version)
 
     def close(self) -> None:
         """Let go of what is read."""
@@ -133,24 +134,27 @@ class StoredAnswers:
             raise Conflict("a prediction id stands twice in this request", mend="give each key its own") from None
 
 
-def _named(line: AnsweredRow, given: Given | None) -> AnsweredRow:
-    """A line with the id that the caller gave it."""
-    if given is None:
-        return line
-    return msgspec.structs.replace(line, prediction_id=given.id, row_digest=given.digest)
+def _named(rows: AnsweredRows, given: dict[int, Given]) -> AnsweredRows:
+    """The rows with the ids that the caller gave them."""
+    if not given:
+        return rows
+    ids = [given[n].id if n in given else id_ for n, id_ in enumerate(rows.prediction_id)]
+    digests = [given[n].digest if n in given else "" for n in range(len(rows))]
+    return msgspec.structs.replace(rows, prediction_id=ids, row_digest=digests)
 
 
 def _told(
-    model: Model, found: LookedUp, lines: Sequence[AnsweredRow], given: dict[int, Given], *, live: int | None
+    model: Model, found: LookedUp, rows: AnsweredRows, given: dict[int, Given], *, live: int | None
 ) -> dict[str, object]:
     held = {hook.step.settings["reason"] for hook in model.posts if hook.recheck and hook.step is not None}
     generation = found.generation
     predictions: list[dict[str, object]] = []
-    for n, line in enumerate(lines):
+    removals = rows.removed or [None] * len(rows)
+    for n, (id_, final, reason) in enumerate(zip(rows.prediction_id, rows.final, removals, strict=True)):
         before = given[n].logged if n in given else None
         version, computed_at = generation.version, generation.computed_at
-        value: object = line.final
-        removed, more = line.removed, dict[str, object]()
+        value: object = final
+        removed, more = reason, dict[str, object]()
         if before is not None:
             version, computed_at = before.version, before.computed_at or computed_at
             more = {"model_version": version, "repeated": True}
@@ -159,7 +163,7 @@ def _told(
         if removed is not None:
             more["removed"] = removed
         how = {"mode": "stored", "computed_at": plain(computed_at), "outdated": version != live}
-        predictions.append({"prediction_id": line.prediction_id, "prediction": value, **more, **how})
+        predictions.append({"prediction_id": id_, "prediction": value, **more, **how})
     return {
         "model": model.name,
         "model_version": generation.version,

@@ -5,8 +5,8 @@ a time, ``<writer>-<number>.db``, and holds a lock on ``<writer>.lock`` while it
 begins the next number; closed files are drained into the lake and unlinked. A lock that nobody holds belongs to a dead
 process: whoever takes it may drain that writer's files. Readers may open any file at any time.
 
-Lines that are written together are one row of the file, for a row of each would cost more than all else of a line. Only
-those whose id the caller gave have rows of their own, and an index: such ids are looked up before every answer.
+What is answered together is one entry, for an entry of each line would cost more than all else of a line. Only lines
+whose id the caller gave have entries of their own, and an index: such ids are looked up before every answer.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
-
-import msgspec
+from typing import NamedTuple
 
 from perene.errors import StorageError
 
@@ -30,30 +28,31 @@ log = logging.getLogger("perene.journal")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entry (
-    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, model TEXT NOT NULL, id TEXT, body BLOB NOT NULL
+    seq INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    model TEXT NOT NULL,
+    lines INTEGER NOT NULL,
+    id TEXT,
+    body BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS entry_id ON entry (id) WHERE id IS NOT NULL;
 """
-_INSERT = "INSERT INTO entry (kind, model, id, body) VALUES (?, ?, ?, ?)"
-_SELECT = "SELECT kind, model, id, body FROM entry"
+_INSERT = "INSERT INTO entry (kind, model, lines, id, body) VALUES (?, ?, ?, ?, ?)"
+_SELECT = "SELECT kind, model, lines, id, body FROM entry"
 _BUSY_S = 10.0
-_Row = tuple[str, str, str | None, bytes]  # without an id, the body packs several lines
-_PACK = msgspec.msgpack.Encoder()
-_UNPACK = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a journal; made for every answer, which takes a struct a quarter of a dataclass's time.
+class Entry(NamedTuple):
+    """So many lines of a journal in one body. ``kind`` is "prediction" or "truth".
 
-    ``kind`` is "prediction" or "truth"; ``id`` a prediction's id ("" for a truth without); ``is_given`` says that the
-    caller gave it.
+    ``id`` is that of a prediction whose caller gave it, in an entry of its own; else None.
     """
 
     kind: str
     model: str
-    id: str
+    lines: int
+    id: str | None
     body: bytes
-    is_given: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -72,7 +71,7 @@ class JournalFile:
     def entries(self) -> list[Entry]:
         """Everything in it, in the order of writing. A file that is gone has nothing."""
         with _reading(self.path) as connection:
-            return [] if connection is None else _entries(connection.execute(f"{_SELECT} ORDER BY seq"))
+            return [] if connection is None else [*map(Entry._make, connection.execute(f"{_SELECT} ORDER BY seq"))]
 
     def unlink(self) -> None:
         """Take it away, once the lake has what it held."""
@@ -83,9 +82,9 @@ class JournalFile:
 class Journal:
     """A writer's journal. Any thread may call it; writes take turns.
 
-    ``durability``: "group" and "background" survive a killed process, "fsync" also a power cut. ``rows`` counts those
-    in the open file; ``failure`` says why nothing can be written at this moment. An open file that somebody takes away
-    is noticed: what it holds goes on in a new one, as soon as there is a place for it.
+    ``durability``: "group" and "background" survive a killed process, "fsync" also a power cut. ``rows`` counts the
+    lines in the open file; ``failure`` says why nothing can be written at this moment. An open file that somebody takes
+    away is noticed: what it holds goes on in a new one, as soon as there is a place for it.
     """
 
     def __init__(self, folder: Path, writer: str, *, durability: str = "group") -> None:
@@ -117,17 +116,16 @@ class Journal:
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Write all or nothing, in one transaction. Raises StorageError, and then nothing was written."""
-        values = _packed(entries)
         with self._turn, self._noted():
             self._stay()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                self._connection.executemany(_INSERT, values)
+                self._connection.executemany(_INSERT, entries)
                 self._connection.execute("COMMIT")
             except BaseException:
                 self._rollback()
                 raise
-            self.rows += len(entries)
+            self.rows += sum(entry.lines for entry in entries)
             self.failure = None
 
     def rotate(self) -> None:
@@ -181,8 +179,8 @@ class Journal:
         number = max(number, after + 1)
         return JournalFile(self.writer, number, self.folder / f"{self.writer}-{number}.db")
 
-    def _begin(self, file: JournalFile, rows: Sequence[_Row] = ()) -> sqlite3.Connection:
-        """Make a file, with these rows in it, or nothing."""
+    def _begin(self, file: JournalFile, entries: Sequence[Entry] = ()) -> sqlite3.Connection:
+        """Make a file, with these entries in it, or nothing."""
         with _as_storage_error(file.path):
             connection = sqlite3.connect(file.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
             try:
@@ -192,7 +190,7 @@ class Journal:
                 connection.execute("PRAGMA wal_autocheckpoint = 0")  # files are small; it comes when one is closed
                 connection.executescript(_SCHEMA)
                 connection.execute("BEGIN IMMEDIATE")
-                connection.executemany(_INSERT, rows)
+                connection.executemany(_INSERT, entries)
                 connection.execute("COMMIT")
             except BaseException:
                 connection.close()
@@ -201,15 +199,16 @@ class Journal:
                 raise
         return connection
 
-    def _go_on(self, rows: Sequence[_Row] = ()) -> None:
-        """Begin the next file, with these rows in it, and close the open one, which goes when it is empty."""
+    def _go_on(self, entries: Sequence[Entry] = ()) -> None:
+        """Begin the next file, with these entries in it, and close the open one, which goes when it is empty."""
         following = self._next_file(self._file.number)
-        connection = self._begin(following, rows)
+        connection = self._begin(following, entries)
         made = following.path.stat()
         before, closing, held = self._file, self._connection, self.rows
-        self._file, self._connection, self._made, self.rows = following, connection, made, len(_entries(rows))
+        self._file, self._connection, self._made = following, connection, made
+        self.rows = sum(entry.lines for entry in entries)
         self.failure = None
-        if rows:
+        if entries:
             closing.execute("DELETE FROM entry")  # they are in the new file, should the old one come back
         closing.close()
         if not held:
@@ -220,10 +219,10 @@ class Journal:
         with contextlib.suppress(OSError):
             if os.path.samestat(self._file.path.stat(), self._made):
                 return
-        rows = self._connection.execute(f"{_SELECT} ORDER BY seq").fetchall()
+        entries = [*map(Entry._make, self._connection.execute(f"{_SELECT} ORDER BY seq"))]
         self.folder.mkdir(exist_ok=True)  # but not the folder around it, which may be a disk that comes back
         self._hold_lock()
-        self._go_on(rows)
+        self._go_on(entries)
         log.warning("journal_taken_away writer=%s rows_kept=%d", self.writer, self.rows)
 
     def _hold_lock(self) -> None:
@@ -260,11 +259,6 @@ class JournalReader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def find(self, model: str, prediction_id: str) -> bytes | None:
-        """The body of a prediction, whoever made its id; it reads everything that waits."""
-        entries = self.entries(model, "prediction")
-        return next((entry.body for entry in entries if entry.id == prediction_id), None)
-
     def find_given(self, model: str, ids: Iterable[str]) -> dict[str, bytes]:
         """The bodies of predictions by the ids that callers gave; of two with one id, the first of the first file."""
         wanted = list(ids)
@@ -275,8 +269,8 @@ class JournalReader:
                     continue
                 for part in (wanted[i : i + 500] for i in range(0, len(wanted), 500)):
                     where = f"kind = 'prediction' AND model = ? AND id IN ({','.join('?' * len(part))}) ORDER BY seq"
-                    for entry in _entries(connection.execute(f"{_SELECT} WHERE {where}", [model, *part])):
-                        found.setdefault(entry.id, entry.body)
+                    for id_, body in connection.execute(f"SELECT id, body FROM entry WHERE {where}", [model, *part]):
+                        found.setdefault(id_, body)
         return found
 
     def entries(self, model: str, kind: str) -> list[Entry]:
@@ -286,7 +280,7 @@ class JournalReader:
             with _reading(file.path) as connection:
                 if connection is not None:
                     cursor = connection.execute(f"{_SELECT} WHERE model = ? AND kind = ? ORDER BY seq", [model, kind])
-                    found += _entries(cursor)
+                    found += map(Entry._make, cursor)
         return found
 
 
@@ -354,28 +348,6 @@ def orphans(folder: Path) -> Iterator[list[JournalFile]]:
 
 def _companions(path: Path) -> tuple[Path, Path]:
     return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
-
-
-def _packed(entries: Sequence[Entry]) -> list[_Row]:
-    """Lines as rows, in their order."""
-    rows: list[_Row] = []
-    for (kind, model, is_given), lines in groupby(entries, key=lambda e: (e.kind, e.model, e.is_given)):
-        if is_given:
-            rows += [(kind, model, line.id, line.body) for line in lines]
-        else:
-            rows.append((kind, model, None, _PACK.encode([(line.id, line.body) for line in lines])))
-    return rows
-
-
-def _entries(rows: Iterable[_Row]) -> list[Entry]:
-    """The lines of rows, in their order."""
-    found: list[Entry] = []
-    for kind, model, id_, body in rows:
-        if id_ is None:
-            found += [Entry(kind=kind, model=model, id=line, body=content) for line, content in _UNPACK.decode(body)]
-        else:
-            found.append(Entry(kind=kind, model=model, id=id_, body=body, is_given=True))
-    return found
 
 
 @contextlib.contextmanager

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from perene.pipelines.drain import Drained, Logs, drain, drain_orphans
-from perene.pipelines.journaling import AnsweredRow, instant, row_digest
-from perene.pipelines.truths import Truth
+from perene.pipelines.journaling import AnsweredRows, instant, row_digest
+from perene.pipelines.truths import Truth, truths_entry
 from perene.records.dataset import DatasetVersion
 from perene.records.identity import identity
 from perene.storage.database import Database
@@ -125,13 +125,15 @@ class Project(RuleBasedStateMachine):
         for writer in (who, 1 - who)[: 1 + again]:
             made = at + hours * HOUR + SKEWS[writer]
             row = {"rider": rider, "starts": instant(at), "miles": miles + writer, "note": None}
-            line = AnsweredRow(
-                prediction_id=f"p{self.count:03}", request_id="", position=0, model_version=1, recipe="",
-                event_at=instant(at), predicted_at=instant(made), recorded_at=instant(self.now + SKEWS[writer]),
-                request=row, raw=0.5, steps=[], final=0.5, row_digest=row_digest(row) if again else "",
+            id_ = f"p{self.count:03}"
+            rows = AnsweredRows(
+                prediction_id=[id_], request_id=[""], position=[0], model_version=1, recipe="", event_at=[instant(at)],
+                predicted_at=instant(made), recorded_at=instant(self.now + SKEWS[writer]),
+                request={name: [row[name]] for name in row}, raw=[0.5], steps=[[]], final=[0.5],
+                row_digest=[row_digest(row)] if again else None,
             )  # fmt: skip
-            self.journals[writer].write([line.entry("trip-late")])
-            said = (line.prediction_id, (rider, at), miles + writer, made)
+            self.journals[writer].write(rows.entries("trip-late"))
+            said = (id_, (rider, at), miles + writer, made)
             self.waiting[self.journals[writer].writer].append(("prediction", said))
 
     @rule(
@@ -151,7 +153,7 @@ class Project(RuleBasedStateMachine):
                 prediction_id=id or None, key=None if id else identity({"rider": rider}), event_at=None if id else at,
                 label=late, known_at=known, recorded_at=self.now + SKEWS[writer], source="http",
             )  # fmt: skip
-            self.journals[writer].write([truth.entry("trip-late")])
+            self.journals[writer].write([truths_entry("trip-late", [truth])])
             self.waiting[self.journals[writer].writer].append(("truth", (id or (rider, at), late, known)))
 
     @rule(who=WHO)

@@ -15,8 +15,8 @@ from typing import Any
 import polars as pl
 
 from perene.pipelines.drain import Logs, drain, drain_orphans
-from perene.pipelines.journaling import AnsweredRow, instant, row_digest
-from perene.pipelines.truths import Truth
+from perene.pipelines.journaling import AnsweredRows, instant, row_digest
+from perene.pipelines.truths import Truth, truths_entry
 from perene.storage.envelope import Log
 from perene.storage.journal import Journal
 
@@ -84,17 +84,16 @@ class Process:
         at = self.bench.instant(f"2013-01-{18 + number:02} 06:00")
         for rider, id in ((self.name, f"{self.name}{number}"), ("both", f"both{number}")):
             row = {"rider": rider, "starts": instant(at), "miles": 1.0 + len(self.name), "note": None}
-            self.journal.write([
-                AnsweredRow(
-                    prediction_id=id, request_id="", position=0, model_version=1, recipe="", event_at=instant(at),
-                    predicted_at=instant(at), recorded_at=instant(at), request=row, raw=0.5, steps=[], final=0.5,
-                    row_digest=row_digest(row),
-                ).entry("trip-late"),
-                Truth(
-                    prediction_id=id, key=None, event_at=None, label=number % 2 == 0, known_at=at + timedelta(hours=30),
-                    recorded_at=at, source=self.name,
-                ).entry("trip-late"),
-            ])  # fmt: skip
+            rows = AnsweredRows(
+                prediction_id=[id], request_id=[""], position=[0], model_version=1, recipe="", event_at=[instant(at)],
+                predicted_at=instant(at), recorded_at=instant(at), request={name: [row[name]] for name in row},
+                raw=[0.5], steps=[[]], final=[0.5], row_digest=[row_digest(row)],
+            )  # fmt: skip
+            truth = Truth(
+                prediction_id=id, key=None, event_at=None, label=number % 2 == 0, known_at=at + timedelta(hours=30),
+                recorded_at=at, source=self.name,
+            )  # fmt: skip
+            self.journal.write([*rows.entries("trip-late"), truths_entry("trip-late", [truth])])
         if number < ROUNDS - 1:
             self.journal.rotate()
             assert drain(self.journal.closed(), self.logs).failures == []

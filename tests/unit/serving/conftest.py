@@ -18,7 +18,7 @@ from pydantic import AwareDatetime
 
 from perene import Label, Log, Model, Row
 from perene.pipelines.drain import Drained, Logs, drain, drain_orphans
-from perene.pipelines.journaling import AnsweredRow, row_digest
+from perene.pipelines.journaling import AnsweredRows, row_digest
 from perene.pipelines.predictor import Predictor
 from perene.pipelines.serving import serve_bulk
 from perene.records.model import ModelVersion
@@ -294,15 +294,16 @@ def model_names() -> list[str]:
 
 
 @pytest.fixture
-def a_line() -> Callable[..., AnsweredRow]:
+def a_line() -> Callable[..., AnsweredRows]:
     """Make an answered row of the model plain, as a server writes it."""
 
-    def make(id_: str = "p1", *, number: int = 1, given: bool = False, grams: float = 5.0) -> AnsweredRow:
+    def make(id_: str = "p1", *, number: int = 1, given: bool = False, grams: float = 5.0) -> AnsweredRows:
         record: dict[str, object] = {"number": number, "owner": "ana", "sent_at": 1_777_000_000_000_000, "grams": grams}
-        return AnsweredRow(
-            prediction_id=id_, request_id="r", position=number, model_version=1, recipe="x",
-            event_at=1_777_000_000_000_000, predicted_at=1_777_000_000_000_000, recorded_at=1_777_000_000_000_000,
-            request=record, raw=grams, steps=[], final=grams, row_digest=row_digest(record) if given else "",
+        return AnsweredRows(
+            prediction_id=[id_], request_id=["r"], position=[number], model_version=1, recipe="x",
+            event_at=[1_777_000_000_000_000], predicted_at=1_777_000_000_000_000, recorded_at=1_777_000_000_000_000,
+            request={name: [value] for name, value in record.items()}, raw=[grams], steps=[[]], final=[grams],
+            row_digest=[row_digest(record)] if given else None,
         )  # fmt: skip
 
     return make

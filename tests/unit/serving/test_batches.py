@@ -18,7 +18,7 @@ from pydantic import AwareDatetime
 
 from perene import Label, Model, Row
 from perene.errors import BadRows, ServingError
-from perene.pipelines.journaling import answered_row
+from perene.pipelines.journaling import answered_rows
 from perene.repositories.models import Models
 from perene.server.answering import Answering
 from perene.server.lineup import Lineup
@@ -122,19 +122,26 @@ async def asked(answering: Answering, asks: Sequence[Ask], example: int) -> list
     return await asyncio.gather(*(one(ask) for ask in asks), return_exceptions=True)
 
 
+def journaled(bench) -> dict[str, float]:
+    """The answers that the journal has, by id; each stands there once."""
+    found = [answered_rows(entry.body) for entry in read_open(bench.journals).entries("picky", "prediction")]
+    lines = [line for rows in found for line in zip(rows.prediction_id, rows.final, strict=True)]
+    assert len(dict(lines)) == len(lines)
+    return dict(lines)
+
+
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(asks, min_size=1, max_size=12))
 def test_each_request_gets_its_own_answer_whatever_comes_beside_it(bench, answering, asks) -> None:
     """Row in is row out: its id, and the very number that it gets alone; what fails fails alone, and as it does alone;
     and the journal has each answered row once, with that number."""
     example = next(EXAMPLES)
-    before = {entry.id for entry in read_open(bench.journals).entries("picky", "prediction")}
+    before = set(journaled(bench))
 
     told = asyncio.run(asked(answering, asks, example))
 
-    lines = read_open(bench.journals).entries("picky", "prediction")
-    logged = {entry.id: answered_row(entry.body).final for entry in lines if entry.id not in before}
-    assert len({entry.id for entry in lines}) == len(lines)
+    lines = journaled(bench)
+    logged = {id_: final for id_, final in lines.items() if id_ not in before}
     answered: dict[str, float] = {}
     for ask, said in zip(asks, told, strict=True):
         if ask.fault is not None:

@@ -9,15 +9,15 @@ from datetime import timedelta
 import pytest
 
 from perene.pipelines.draining import bring_in
-from perene.pipelines.journaling import AnsweredRow
+from perene.pipelines.journaling import AnsweredRows, answered_rows
 from perene.repositories.servers import Servers
 from perene.storage.journal import Journal, read_open
 
 ADDRESS = "http://127.0.0.1:8780"
 
 
-def write(journal: Journal, *lines: AnsweredRow, model: str = "plain") -> None:
-    journal.write([line.entry(model) for line in lines])
+def write(journal: Journal, *lines: AnsweredRows, model: str = "plain") -> None:
+    journal.write([entry for line in lines for entry in line.entries(model)])
 
 
 def ids(bench, name: str = "plain") -> list[str]:
@@ -73,7 +73,8 @@ def test_a_server_that_does_not_drain_is_not_waited_for_for_ever(bench, servers,
 
     assert not brought(bench, servers, seconds=0.1)
     assert "drain_late" in caplog.text
-    assert [entry.id for entry in read_open(bench.journals).entries("plain", "prediction")] == ["a"]
+    waiting = read_open(bench.journals).entries("plain", "prediction")
+    assert [answered_rows(entry.body).prediction_id for entry in waiting] == [["a"]]
 
 
 def test_a_server_that_dies_meanwhile_is_drained_by_who_asked(bench, servers, mortal, a_line) -> None:

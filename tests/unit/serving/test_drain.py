@@ -11,14 +11,14 @@ import pytest
 
 from perene.errors import StorageError
 from perene.pipelines.drain import Drained, drain, drain_orphans, known_ids
-from perene.pipelines.journaling import AnsweredRow
-from perene.pipelines.truths import parse_truths
+from perene.pipelines.journaling import AnsweredRows, answered_rows
+from perene.pipelines.truths import parse_truths, truths_entry
 from perene.storage.database import Database
 from perene.storage.journal import Entry, Journal, JournalFile, journal_files, read_open
 
 
-def write(journal: Journal, *lines: AnsweredRow, model: str = "plain") -> None:
-    journal.write([line.entry(model) for line in lines])
+def write(journal: Journal, *lines: AnsweredRows, model: str = "plain") -> None:
+    journal.write([entry for line in lines for entry in line.entries(model)])
 
 
 def ids(bench, name: str = "plain") -> list[str]:
@@ -49,7 +49,8 @@ def test_a_closed_file_comes_into_the_lake_and_goes(bench, journal, a_line) -> N
     assert counted(done) == (1, 2, 0, {})
     assert ids(bench) == ["a", "b"]
     assert journal.closed() == []
-    assert [entry.id for entry in read_open(bench.journals).entries("plain", "prediction")] == ["c"]
+    waiting = read_open(bench.journals).entries("plain", "prediction")
+    assert [answered_rows(entry.body).prediction_id for entry in waiting] == [["c"]]
 
 
 def test_files_drained_twice_are_there_once(bench, journal, a_line) -> None:
@@ -96,7 +97,7 @@ def test_models_and_kinds_of_one_file_go_their_own_ways(bench, journal, a_line, 
     )
     said = parse_truths(bench.models["plain"], list(truth), now=now, recorded_at=now, source="http")
     write(journal, a_line("a"))
-    journal.write([line.entry("plain") for line in said])
+    journal.write([truths_entry("plain", said)])
     write(journal, a_line("w"), model="chances")
 
     done = bench.drain(journal)
@@ -146,7 +147,7 @@ def test_a_drain_that_is_killed_is_gone_on_with(bench, mortal, a_line, death) ->
     (truth,) = parse_truths(
         bench.models["plain"], [{"prediction_id": "a", "hours": 1.0}], now=now, recorded_at=now, source="http"
     )
-    mortal.write([truth.entry("plain")])
+    mortal.write([truths_entry("plain", [truth])])
     write(mortal, a_line("c", given=True), model="chances")
     mortal.close()  # the server is gone: its file is an orphan
     conftest = Path(__file__).with_name("conftest.py")
@@ -233,10 +234,26 @@ def test_many_given_ids_are_known_with_their_rows(bench, journal, a_line) -> Non
     write(journal, *lines)
     bench.drain(journal)
 
-    found = known_ids(bench.database, "plain", {line.prediction_id for line in lines} | {"unknown"})
+    found = known_ids(bench.database, "plain", {line.prediction_id[0] for line in lines} | {"unknown"})
 
-    assert {id_: known.row_digest for id_, known in found.items()} == {n.prediction_id: n.row_digest for n in lines}
+    assert {id_: [known.row_digest] for id_, known in found.items()} == {
+        n.prediction_id[0]: n.row_digest for n in lines
+    }
     assert {known.day for known in found.values()} == {bench.log("plain")["day"][0]}
+
+
+@pytest.mark.parametrize(("entries", "lines", "rests"), [(1100, 1, 2), (1, 1100, 0), (5, 250, 2)])
+def test_a_drain_rests_between_its_parts(bench, journal, a_line, entries, lines, rests) -> None:
+    """Others wait for a few hundred lines only, whether those came alone or together; at its end there is no rest."""
+    rested: list[int] = []
+    for n in range(entries):
+        journal.write(a_line(f"p{n}").take([0] * lines).entries("plain"))
+    journal.rotate()
+
+    done = drain(journal.closed(), bench.logs, rest=lambda: rested.append(1))
+
+    assert counted(done) == (1, entries * lines, 0, {})
+    assert len(rested) == rests
 
 
 def test_two_drains_at_once_bring_each_line_once(bench, mortal, a_line, beside) -> None:
@@ -293,7 +310,7 @@ def test_a_file_with_lines_of_an_unknown_model_is_kept(bench, journal, a_line) -
 def test_a_file_that_cannot_be_read_stops_no_other(bench, journal, a_line, spoil) -> None:
     """It is kept and reported; those beside it are drained."""
     if spoil == "body":
-        journal.write([Entry(kind="prediction", model="plain", id="a", body=b"\xc1")])
+        journal.write([Entry(kind="prediction", model="plain", lines=1, id=None, body=b"\xc1")])
     else:
         write(journal, a_line("a"))
     journal.rotate()

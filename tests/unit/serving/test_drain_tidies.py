@@ -21,11 +21,11 @@ def dialect() -> str:
 def test_a_log_of_many_drains_is_tidied_and_holds_every_line(bench, journal, a_line) -> None:
     """Each append and each read goes through the list of all files, so their number stays bounded."""
     for n in range(DRAINS):
-        journal.write([a_line(f"p{n:02}").entry("plain")])
+        journal.write(a_line(f"p{n:02}").entries("plain"))
         journal.rotate()
     drain(journal.closed(), bench.logs)
 
-    journal.write([a_line("last").entry("plain")])
+    journal.write(a_line("last").entries("plain"))
     done = bench.drain(journal)
 
     assert done.failures == []
@@ -41,7 +41,7 @@ def test_a_log_that_cannot_be_tidied_fails_no_drain(bench, journal, a_line, monk
 
     monkeypatch.setattr(Lake, "compact", fail)
     for n in range(DRAINS):
-        journal.write([a_line(f"p{n:02}").entry("plain")])
+        journal.write(a_line(f"p{n:02}").entries("plain"))
         journal.rotate()
 
     done = drain(journal.closed(), bench.logs)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from perene.errors import ServingError
 from perene.pipelines.journaling import (
-    AnsweredRow,
-    answered_row,
+    AnsweredRows,
+    answered_rows,
     day_of,
     envelope_of,
     instant,
@@ -41,9 +41,9 @@ def dialect() -> str:
     return "sqlite"
 
 
-def written(bench, name: str) -> list[AnsweredRow]:
+def written(bench, name: str) -> list[AnsweredRows]:
     """What the journals hold of a model."""
-    return [answered_row(entry.body) for entry in read_open(bench.journals).entries(name, "prediction")]
+    return [answered_rows(entry.body) for entry in read_open(bench.journals).entries(name, "prediction")]
 
 
 # ── law 1 and 3: the same line ───────────────────────────────────────────────────────────────────────────────────────
@@ -201,7 +201,7 @@ def test_features_of_several_versions_drain_together(bench, journal, a_row) -> N
     (line,) = written(bench, "featured")
     lines = [
         line,
-        msgspec.structs.replace(line, features='{"sevenths":"x"}'),
+        msgspec.structs.replace(line, features=['{"sevenths":"x"}']),
         msgspec.structs.replace(line, features=None),
     ]
 
@@ -228,43 +228,54 @@ def test_a_trace_tells_the_features_that_were_logged(bench, journal, a_row) -> N
 
 # ── the form on disk ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-FULL = AnsweredRow(
-    prediction_id="p", request_id="r", position=1, model_version=3, recipe="x", event_at=4, predicted_at=5,
-    recorded_at=6, request={"number": 1, "due": 20574}, raw=[0.5, 0.5], steps=[[0.25, 0.75]], final="came",
-    key='["a"]', row_digest="d", features="{}",
+FULL = AnsweredRows(
+    model_version=3, recipe="x", predicted_at=5, recorded_at=6, prediction_id=["p", "q"], request_id=["r", "r"],
+    position=[1, 2], event_at=[4, 4], request={"number": [1, 2], "due": [20574, None]}, raw=[[0.5, 0.5], [0.0, 1.0]],
+    steps=[[[0.25, 0.75]], [[0.5, 0.5]]], final=["came", "went"], key=['["a"]', '["b"]'], features=["{}", None],
 )  # fmt: skip
+numbers = st.floats() | st.lists(st.floats(), max_size=3)
+answers = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text() | st.lists(st.floats(), max_size=3)
 
 
-@given(
-    raw=st.floats() | st.lists(st.floats(), max_size=3),
-    final=st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.floats()
-    | st.text()
-    | st.lists(st.floats(), max_size=3),
-)
+@given(raw=st.lists(numbers, min_size=2, max_size=2), final=st.lists(answers, min_size=2, max_size=2))
 @settings(deadline=None)
-def test_a_line_comes_back_as_it_went_in(raw, final) -> None:
+def test_rows_come_back_as_they_went_in(raw, final) -> None:
     """Raw outputs and answers of every type, NaN too, with their type."""
-    line = msgspec.structs.replace(FULL, raw=raw, final=final)
+    rows = msgspec.structs.replace(FULL, raw=raw, final=final)
 
-    back = answered_row(line.entry("m").body)
+    (entry,) = rows.entries("m")
 
-    assert repr(back) == repr(line)
-    assert (line.entry("m").kind, line.entry("m").id) == ("prediction", "p")
+    assert repr(answered_rows(entry.body)) == repr(rows)
+    assert (entry.kind, entry.model, entry.lines, entry.id) == ("prediction", "m", 2, None)
 
 
-def test_lines_of_today_are_read_for_ever() -> None:
-    """The order of a line's parts is fixed: what a journal of the first version holds is read as it was meant."""
-    parts = ["p", "r", 1, 3, "x", 4, 5, 6, {"number": 1}, 0.5, [], 0.25]
+def test_a_given_id_has_an_entry_of_its_own() -> None:
+    """The others stay together; each keeps what belongs to it."""
+    entries = msgspec.structs.replace(FULL.take([0, 1, 0]), row_digest=["", "d", ""]).entries("m")
 
-    line = answered_row(msgspec.msgpack.encode(parts))
+    assert [(entry.id, entry.lines) for entry in entries] == [("q", 1), (None, 2)]
+    assert [answered_rows(entry.body) for entry in entries] == [
+        msgspec.structs.replace(FULL.take([1]), row_digest=["d"]),
+        FULL.take([0, 0]),
+    ]
 
-    assert list(AnsweredRow.__struct_fields__)[:12] == [
-        "prediction_id", "request_id", "position", "model_version", "recipe", "event_at", "predicted_at", "recorded_at",
+
+def test_no_rows_have_no_entry() -> None:
+    """Where all were answered before, nothing is written."""
+    assert FULL.take([]).entries("m") == []
+
+
+def test_entries_of_today_are_read_for_ever() -> None:
+    """The order of an entry's parts is fixed: what a journal of the first version holds is read as it was meant."""
+    parts = [3, "x", 5, 6, ["p"], ["r"], [1], [4], {"number": [1]}, [0.5], [[]], [0.25]]
+
+    rows = answered_rows(msgspec.msgpack.encode(parts))
+
+    assert list(AnsweredRows.__struct_fields__)[:12] == [
+        "model_version", "recipe", "predicted_at", "recorded_at", "prediction_id", "request_id", "position", "event_at",
         "request", "raw", "steps", "final",
     ]  # fmt: skip
-    assert (line.final, line.key, line.row_digest, line.features) == (0.25, "", "", None)
+    assert (rows.final, rows.key, rows.row_digest, rows.features, rows.role) == ([0.25], None, None, None, "champion")
 
 
 @given(st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=st.just(UTC)))  # noqa: DTZ001

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from perene.errors import ServingError
-from perene.pipelines.journaling import AnsweredRow, answered_row
+from perene.pipelines.journaling import AnsweredRows, answered_rows
 from perene.pipelines.predictor import Predictor
 from perene.records.roles import answered_id
 from perene.server.answering import Answering
@@ -56,9 +56,16 @@ class Server:
         self.desk.aside.stop()
         return {served[1:]: counts for served, counts in self.desk.tally.take_untold().items()}
 
-    def logged(self, role: str) -> list[AnsweredRow]:
-        lines = [answered_row(e.body) for e in self.journals.entries("plain", "prediction")]
-        return [line for line in lines if line.role == role]
+    def logged(self, role: str) -> list[dict[str, object]]:
+        """The journal's lines of a role, one by one."""
+        found = [answered_rows(e.body) for e in self.journals.entries("plain", "prediction")]
+        return [line_of(rows, place) for rows in found if rows.role == role for place in range(len(rows))]
+
+
+def line_of(rows: AnsweredRows, place: int) -> dict[str, object]:
+    """One line of an entry; its request's fields among the others."""
+    columns = {name: getattr(rows, name) for name in AnsweredRows.__struct_fields__} | rows.request
+    return {name: column[place] if isinstance(column, list) else column for name, column in columns.items()}
 
 
 @pytest.fixture
@@ -102,8 +109,8 @@ def test_rows_are_answered_by_the_version_of_their_key(bench, journal, a_row, ve
             int(p["prediction"]) for p in answer["predictions"]
         ]
     assert mixed["model_version"] == int(said[0])
-    assert {line.final for line in server.logged("canary")} == {2.0}
-    assert {line.final for line in server.logged("champion")} == {1.0}
+    assert {line["final"] for line in server.logged("canary")} == {2.0}
+    assert {line["final"] for line in server.logged("champion")} == {1.0}
     assert counts[1, "champion"]["rows"] + counts[2, "canary"]["rows"] == 82
     assert len(server.logged("champion")) + len(server.logged("canary")) == 82
 
@@ -119,7 +126,7 @@ def test_the_champion_answers_where_a_canary_fails(bench, journal, a_row, versio
     assert [[p["prediction"] for p in answer["predictions"]] for answer in answers] == [[1.0, 1.0], [2.0], [1.0]]
     assert (counts[2, "canary"]["errors"], counts[2, "canary"]["requests"]) == (2, 1)
     assert counts[1, "champion"]["errors"] == 0
-    assert sorted(line.role for line in server.logged("champion") + server.logged("canary")) == [
+    assert sorted(line["role"] for line in server.logged("champion") + server.logged("canary")) == [
         "canary", "champion", "champion", "champion",
     ]  # fmt: skip
 
@@ -152,13 +159,11 @@ def test_a_shadow_is_logged_beside_the_answer_and_never_answers(bench, journal, 
     shadows, answered = server.logged("shadow"), server.logged("champion")
 
     assert [p["prediction"] for p in answer["predictions"]] == [1.0, 1.0]
-    assert [(line.final, line.model_version) for line in shadows] == [(3.0, 3)] * 2
-    assert [line.prediction_id for line in shadows] == [f"shadow:3:{line.prediction_id}" for line in answered]
-    assert [answered_id(line.prediction_id) for line in shadows] == [line.prediction_id for line in answered]
+    assert [(line["final"], line["model_version"]) for line in shadows] == [(3.0, 3)] * 2
+    assert [line["prediction_id"] for line in shadows] == [f"shadow:3:{line['prediction_id']}" for line in answered]
+    assert [answered_id(line["prediction_id"]) for line in shadows] == [line["prediction_id"] for line in answered]
     same = ("request_id", "position", "request", "event_at", "predicted_at")
-    assert [[getattr(line, name) for name in same] for line in shadows] == [
-        [getattr(line, name) for name in same] for line in answered
-    ]
+    assert [[line[name] for name in same] for line in shadows] == [[line[name] for name in same] for line in answered]
     assert counts[3, "shadow"]["rows"] == 2
 
 

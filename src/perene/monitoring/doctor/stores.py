@@ -121,7 +121,7 @@ def check_journals(folder: Path) -> Iterator[Finding]:
     left, living, bad = [], 0, []
     for file in journal_files(folder):
         try:
-            entries = len(file.entries())
+            entries = sum(entry.lines for entry in file.entries())
         except Exception as error:  # noqa: BLE001 - one file that is damaged must not hide another
             bad.append(failed(f"journal {file.path.name}", error))
             continue
