@@ -107,7 +107,7 @@ def test_the_next_run_waits_for_the_one_before(runs) -> None:
     while_queued = next_one(2)
     run = claimed(runs)
     while_running = next_one(2)
-    of_another_trigger = next_one(2, trigger="drift")
+    of_another_trigger = next_one(2, trigger="offline")
     runs.succeed(run)
 
     assert first is not None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perene.records.run import Run
+from perene.records.run import OFFLINE, Run
 from perene.repositories.models import Models
 from perene.repositories.runs import Runs
 from perene.scheduling.schedule import create_due, due, due_at, next_due
@@ -94,6 +94,10 @@ def runs(database, clock) -> Runs:
     return Runs(database, clock)
 
 
+def ask(runs: Runs, at: datetime, *, trigger: str = "manual") -> Run:
+    return runs.create("m", trigger=trigger, due_at=at, created_at=at, actor="ana")
+
+
 def work(runs: Runs) -> Run:
     run = runs.claim("w", LEASE)
     assert run is not None
@@ -140,11 +144,53 @@ def test_a_failed_run_is_not_made_again_for_its_due_time(runs) -> None:
     assert len(create_due(runs, {"m": DAY}, now=START + DAY)) == 1
 
 
-def test_a_manual_run_does_not_stand_for_a_scheduled_one(runs) -> None:
-    """Who trains by hand does not put the schedule off."""
-    runs.create("m", trigger="manual", due_at=START, created_at=START, actor="ana")
+@pytest.mark.parametrize("how", ["waits", "works", "succeeded"])
+def test_a_cycle_asked_for_since_the_due_time_stands_for_it(runs, how) -> None:
+    """Who has just trained by hand is not trained for again at once; the next due time is not put off."""
+    ask(runs, START + TICK)
+    if how != "waits":
+        run = runs.claim("w", LEASE)
+        if how == "succeeded":
+            runs.succeed(run)
+
+    assert create_due(runs, {"m": DAY}, now=START + 2 * TICK) == []
+    assert next_due(DAY, runs.last_cycles()["m"], now=START + 2 * TICK) == START + DAY
+    assert [run.due_at for run in create_due(runs, {"m": DAY}, now=START + DAY)] == [START + DAY]
+
+
+def test_a_cycle_asked_for_before_the_due_time_does_not_stand_for_it(runs) -> None:
+    """Its data are older than those that the schedule asks for."""
+    ask(runs, START - TICK)
+    work(runs)
+
+    assert [run.due_at for run in create_due(runs, {"m": DAY}, now=START)] == [START]
+
+
+@pytest.mark.parametrize("how", ["failed", "cancelled"])
+def test_a_cycle_that_came_to_nothing_stands_for_no_other(runs, how) -> None:
+    """What somebody asked for and what failed, or was called off, leaves the due time open."""
+    run = ask(runs, START)
+    if how == "failed":
+        runs.fail(runs.claim("w", LEASE), None, {"what": "broken"})
+    else:
+        runs.cancel(run.id, actor="ana", at=START)
+
+    assert [made.trigger for made in create_due(runs, {"m": DAY}, now=START)] == ["schedule"]
+
+
+def test_a_load_of_stored_predictions_stands_for_no_cycle(runs) -> None:
+    """It trains nothing."""
+    ask(runs, START, trigger=OFFLINE)
+    work(runs)
 
     assert [run.trigger for run in create_due(runs, {"m": DAY}, now=START)] == ["schedule"]
+
+
+def test_a_cycle_asked_for_while_a_scheduler_looks_stands_for_it(runs) -> None:
+    """What somebody asks for after the scheduler has looked, and before it makes its run, counts too."""
+    ask(runs, START)
+
+    assert runs.create_next("m", trigger="schedule", due_at=START, created_at=START, actor="scheduler") is None
 
 
 @given(

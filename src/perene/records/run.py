@@ -18,6 +18,7 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
 
 
+SCHEDULE = "schedule"  # the trigger of cycles that are due by a model's period
 OFFLINE = "offline"  # the trigger of runs that compute and store predictions
 
 
@@ -48,7 +49,7 @@ class Run:
 
     id: int
     model: str
-    trigger: str  # "schedule", "manual", OFFLINE …
+    trigger: str  # SCHEDULE, "manual", OFFLINE …
     due_at: datetime
     created_at: datetime
     actor: str

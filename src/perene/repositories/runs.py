@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from perene.clock import MachineClock
 from perene.errors import Conflict, LostLease, NotAllowed, NotFound
-from perene.records.run import Run, RunState, Step
+from perene.records.run import OFFLINE, SCHEDULE, Run, RunState, Step
 from perene.repositories import Fence, audits, models
 from perene.storage import tables
 from perene.storage.database import Database
@@ -43,10 +43,12 @@ class Runs:
     def create_next(
         self, model: str, *, trigger: str, due_at: datetime, created_at: datetime, actor: str
     ) -> Run | None:
-        """Queue a run, unless one of this trigger waits or works, or was due then or later; None, where it is so."""
+        """Queue a run, unless one of this trigger waits or works, or one that counts as such was due then or later;
+        None, where it is so.
+        """
         cause = {"model": model, "trigger": trigger, "due_at": due_at}
-        mine = (_run.c.model == model) & (_run.c.trigger == trigger)
-        settled = mine & (_run.c.state.in_(_OPEN) | (_run.c.due_at >= due_at))
+        at_work = (_run.c.trigger == trigger) & _run.c.state.in_(_OPEN)
+        settled = (_run.c.model == model) & (at_work | (_stands_for(trigger) & (_run.c.due_at >= due_at)))
         with self._database.write() as connection:
             models.lock_model(connection, model)
             if connection.scalar(sa.select(_run.c.id).where(settled).limit(1)) is not None:
@@ -154,14 +156,21 @@ class Runs:
         with self._database.read() as connection:
             return _one(connection, id)
 
-    def last_due(self, trigger: str = "schedule") -> dict[str, datetime]:
+    def last_due(self, trigger: str = SCHEDULE) -> dict[str, datetime]:
         """When each model's newest run of a trigger was due."""
-        query = sa.select(_run.c.model, sa.func.max(_run.c.due_at)).where(_run.c.trigger == trigger)
+        return self._newest(_run.c.trigger == trigger)
+
+    def last_cycles(self) -> dict[str, datetime]:
+        """Up to when no scheduled run of each model is wanting."""
+        return self._newest(_stands_for(SCHEDULE))
+
+    def _newest(self, which: sa.ColumnElement[bool]) -> dict[str, datetime]:
+        query = sa.select(_run.c.model, sa.func.max(_run.c.due_at)).where(which)
         with self._database.read() as connection:
             rows = connection.execute(query.group_by(_run.c.model)).all()
         return {model: due_at for model, due_at in rows}
 
-    def open_models(self, trigger: str = "schedule") -> set[str]:
+    def open_models(self, trigger: str = SCHEDULE) -> set[str]:
         """The models that have a queued or running run of a trigger."""
         query = sa.select(_run.c.model).where(_run.c.trigger == trigger, _run.c.state.in_(_OPEN))
         with self._database.read() as connection:
@@ -191,6 +200,16 @@ class Runs:
             where.append(_run.c.trigger != without)
         with self._database.read() as connection:
             return _read(connection, *where, limit=limit)
+
+
+def _stands_for(trigger: str) -> sa.ColumnElement[bool]:
+    """The runs that count as one of a trigger: its own, however they ended; for a scheduled one also a cycle that
+    somebody asked for, unless it failed or was cancelled.
+    """
+    own = _run.c.trigger == trigger
+    if trigger != SCHEDULE:
+        return own
+    return own | ((_run.c.trigger != OFFLINE) & _run.c.state.in_((*_OPEN, RunState.SUCCEEDED.value)))
 
 
 def _queue(connection: sa.Connection, cause: Mapping[str, object], *, created_at: datetime, actor: str) -> Run:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from perene.records.run import OFFLINE, Run, RunState
+from perene.records.run import OFFLINE, SCHEDULE, Run, RunState
 from perene.repositories.runs import Runs
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-TRIGGER, MANUAL = "schedule", "manual"
+MANUAL = "manual"
 
 
 def due_at(every: timedelta, now: datetime) -> datetime:
@@ -20,7 +20,8 @@ def due_at(every: timedelta, now: datetime) -> datetime:
 def due(every: Mapping[str, timedelta], last: Mapping[str, datetime], *, now: datetime) -> dict[str, datetime]:
     """The models that are due, and since when. What was missed is one run; a model that never ran is due at once.
 
-    ``every`` is each model's period, ``last`` the newest due time that has a run.
+    ``every`` is each model's period, ``last`` up to when none of its runs is wanting: see
+    ``Runs.last_cycles``.
     """
     newest = {model: due_at(period, now) for model, period in every.items()}
     return {model: at for model, at in newest.items() if model not in last or last[model] < at}
@@ -36,13 +37,14 @@ def next_due(every: timedelta | None, last: datetime | None, *, now: datetime) -
 
 def create_due(runs: Runs, every: Mapping[str, timedelta], *, now: datetime, actor: str = "scheduler") -> list[Run]:
     """Create the runs that are due, and give them. A model whose scheduled run still waits or works gets no second one,
-    however many schedulers ask at once.
+    however many schedulers ask at once. A cycle that somebody asked for since the due time stands for it, unless it
+    failed: its data are no older.
     """
-    at_work = runs.open_models(TRIGGER)
+    at_work = runs.open_models()
     free = {model: period for model, period in every.items() if model not in at_work}
     made = (
-        runs.create_next(model, trigger=TRIGGER, due_at=at, created_at=now, actor=actor)
-        for model, at in due(free, runs.last_due(TRIGGER), now=now).items()
+        runs.create_next(model, trigger=SCHEDULE, due_at=at, created_at=now, actor=actor)
+        for model, at in due(free, runs.last_cycles(), now=now).items()
     )
     return [run for run in made if run is not None]
 

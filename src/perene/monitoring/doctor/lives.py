@@ -75,7 +75,7 @@ def check_runs(database: Database, machine: MachineClock, project: Project | Non
     yield from _failures(runs, database)
     if project is not None:
         every = {m.name: m.every for m in project.models.values() if m.every is not None}
-        yield from _schedule(every, runs.last_due(), runs.open_models(), ProjectTime(database, machine).now())
+        yield from _schedule(every, runs, ProjectTime(database, machine).now())
 
 
 def _failures(runs: Runs, database: Database) -> Iterator[Finding]:
@@ -93,10 +93,9 @@ def _failures(runs: Runs, database: Database) -> Iterator[Finding]:
             )
 
 
-def _schedule(
-    every: Mapping[str, timedelta], last: Mapping[str, datetime], open_: set[str], now: datetime
-) -> Iterator[Finding]:
+def _schedule(every: Mapping[str, timedelta], runs: Runs, now: datetime) -> Iterator[Finding]:
     """Models whose next run should have been made long ago."""
+    last, open_ = runs.last_cycles(), runs.open_models()
     late = [name for name, period in every.items() if name not in open_ and now - last.get(name, now) > 2 * period]
     never = [name for name in every if name not in last and name not in open_]
     if late:
@@ -106,7 +105,7 @@ def _schedule(
         )
     elif never:
         mend = "perene up, or perene scheduler"
-        yield warning("schedule", f"no scheduler has made a run of {', '.join(never)} yet", mend=mend)
+        yield warning("schedule", f"nobody has made a run of {', '.join(never)} yet", mend=mend)
     else:
         yield fine("schedule", "every run that was due was made" if every else "no model has one")
 
