@@ -57,7 +57,9 @@ def test_answers_and_refusals_are_counted_by_row(tiny, server_of, a_row) -> None
         client.close()
 
     assert before == {
-        (mode, MODEL, outcome): 0.0 for mode in ("online", "stored") for outcome in ("answered", "refused", "failed")
+        (mode, MODEL, outcome): 0.0
+        for mode in ("online", "stored")
+        for outcome in ("answered", "refused", "failed", "abandoned")
     }
     counted = found["perene_predictions_total"]
     assert counted["online", MODEL, "answered"] == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from perene.app import App, open_project
 
@@ -156,6 +158,69 @@ def test_a_shadow_is_asked_logged_and_compared_and_never_answers(stage) -> None:
     assert "v2 is asked beside v1 and answers nobody" in shown
     assert "30 requests, 0 failed" in shown
     assert (log.scan(model).collect().height, log.scan(model, shadow=2).collect().height) == (30, 30)
+
+
+@pytest.fixture
+def crowded(stage) -> Stage:
+    """Version 1 is live, version 2 its shadow, and version 3, whose code fails, the canary of half the keys."""
+    stage.candidate()
+    stage.said("model", "shadow", MODEL, "2")
+    release = stage.candidate(lambda code: code.replace(SAYS, f"{SAYS} + (0 if x.height > 4 else 1 / 0)"))
+    stage.said("release", "approve", release, "--canary", "50% 1h", "--why", "a try")
+    stage.serves(live_version=1, shadow=2, canary={"version": 3, "share": 0.5})
+    return stage
+
+
+def test_metrics_tell_each_role_s_requests_failures_and_durations(crowded) -> None:
+    """What a canary failed on, its champion answered: the series of the roles say so, those of the callers do not."""
+    crowded.ask(40)
+    crowded.wait_for(lambda: measured(crowded.server.port, "version_requests_total")["answered", "shadow"] == 40)
+
+    asked = measured(crowded.server.port, "version_requests_total")
+    batches = measured(crowded.server.port, "version_duration_seconds_count")
+    seconds = measured(crowded.server.port, "version_duration_seconds_sum")
+    callers = measured(crowded.server.port, "predictions_total")
+    assert 0 < asked.pop(("failed", "canary")) < 40
+    assert asked == {
+        ("answered", "champion"): 40, ("failed", "champion"): 0, ("answered", "canary"): 0,
+        ("answered", "shadow"): 40, ("failed", "shadow"): 0,
+    }  # fmt: skip
+    assert (batches["champion",], batches["canary",]) == (40, 0)
+    assert 1 <= batches["shadow",] <= 40
+    assert min(seconds["champion",], seconds["shadow",]) > 0
+    assert {key: rows for key, rows in callers.items() if rows} == {("online", "answered"): 40}
+
+
+def measured(port: int, name: str) -> dict[tuple[str, ...], float]:
+    """The samples of one name at /metrics, by the values of their labels but for the model, in order of the names."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as page:
+        families = list(text_string_to_metric_families(page.read().decode()))
+    samples = [sample for family in families for sample in family.samples if sample.name == f"perene_{name}"]
+    return {tuple(v for k, v in sorted(s.labels.items()) if k != "model"): s.value for s in samples}
+
+
+def test_every_loaded_version_is_ready_and_one_answers(crowded) -> None:
+    """Open Inference Protocol: canary and shadow are ready and described, and infer is for the version that answers."""
+    tensors = [
+        {"name": "number", "shape": [1], "datatype": "INT64", "data": [1]},
+        {"name": "sent_at", "shape": [1], "datatype": "BYTES", "data": ["2026-05-01T12:00:00Z"]},
+        {"name": "grams", "shape": [1], "datatype": "FP64", "data": [500.0]},
+    ]
+    ready, described, answers = {}, {}, {}
+    with closing(crowded.server.client()) as client:
+        for version in (1, 2, 3, 4):
+            path = f"/v2/models/{MODEL}/versions/{version}"
+            ready[version] = client.ask("GET", f"{path}/ready")
+            described[version] = client.ask("GET", path)
+            answers[version] = client.ask("POST", f"{path}/infer", {"inputs": tensors})
+
+    assert [status for status, _ in ready.values()] == [status for status, _ in described.values()] == [200] * 3 + [404]
+    assert ready[3][1] == {"name": MODEL, "ready": True}
+    assert described[1][1]["versions"] == ["1", "3", "2"]
+    assert [status for status, _ in answers.values()] == [200, 404, 404, 404]
+    assert all("version 1 answers" in answers[version][1]["error"] for version in (2, 3, 4))
+    asked = measured(crowded.server.port, "predictions_total")
+    assert {key: rows for key, rows in asked.items() if rows} == {("online", "answered"): 1}  # and logged
 
 
 def test_a_release_reaches_every_process_of_a_project(stage, server_of, wait_for) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import shutil
 import signal
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -76,6 +78,13 @@ class Gated:
         """Have a request computed that does not end, so that others wait."""
         self.ask_aside(id_, grams=HELD)
         self.wait_for(lambda: (self.folder / "busy").exists())
+
+    def counted(self) -> dict[str, float]:
+        """How many rows ended how, as /metrics tells it."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.server.port}/metrics", timeout=60) as page:
+            told = page.read().decode()
+        found = re.findall(r'perene_predictions_total\{mode="online",.*outcome="(\w+)"\} (\S+)', told)
+        return {outcome: float(number) for outcome, number in found}
 
     def let_go(self) -> None:
         """Open the gate, and wait until everybody has an answer."""
@@ -190,7 +199,9 @@ def test_a_time_that_is_no_duration_is_refused(gated, timeout) -> None:
 
 
 def test_what_nobody_waits_for_is_not_computed(gated) -> None:
-    """A caller that went away while its request waited: the id was never answered, and nothing is logged."""
+    """A caller that went away while its request waited: the id was never answered, and nothing is logged. It is counted
+    as abandoned, and as no failure of the server's."""
+    before = gated.counted()
     gated.hold("holds all up")
     body = json.dumps({"rows": [gated.a_row(prediction_id="gone")]}).encode()
     head = f"POST /v1/models/{MODEL}/predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -198,10 +209,13 @@ def test_what_nobody_waits_for_is_not_computed(gated) -> None:
         connection.sendall(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
     with closing(gated.server.client()) as client:
         alive = [client.ask("GET", "/healthz")[0] for _ in range(20)]
+    gated.wait_for(lambda: gated.counted()["abandoned"] > before["abandoned"])
     gated.let_go()
+    counted = gated.counted()
     again = gated.ask("gone")
 
     assert set(alive) == {200}
+    assert counted == before | {"abandoned": before["abandoned"] + 1, "answered": before["answered"] + 1}
     assert again[0] == 200
     assert "repeated" not in again[1]["predictions"][0]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from perene.server.meter import BUCKETS, Meter
+from perene.server.tally import Tally
 
 ANSWERED = ("predictions", "m", "online", "answered")
 COUNTS = """
@@ -58,6 +59,27 @@ def test_a_duration_counts_in_the_bucket_that_holds_it(tmp_path) -> None:
 
     counted = [meter.total()["seconds", "m", "log", str(bound)] for bound in (*BUCKETS, "+Inf")]
     assert counted == [2.0] + [1.0] * len(BUCKETS)
+
+
+def test_a_tally_tells_its_meter_by_role(tmp_path) -> None:
+    """Requests and failures count under the role in which a version was asked, whatever its number; told or not."""
+    meter = made(tmp_path)
+    tally = Tally(meter)
+    tally.answered(("m", 1, "champion"), requests=3, rows=7, seconds=0.003)
+    tally.answered(("m", 2, "canary"), requests=2, rows=2, seconds=0.002)
+    tally.take_untold()
+    tally.answered(("m", 3, "canary"), requests=1, rows=1, seconds=0.001)
+    tally.failed(("m", 3, "canary"), 4)
+    tally.dropped(("m", 4, "shadow"), 5)
+
+    counted = {slot: number for slot, number in meter.total().items() if number and slot[-1] in ("answered", "failed")}
+    assert counted == {
+        ("asked", "m", "champion", "answered"): 3, ("asked", "m", "canary", "answered"): 3,
+        ("asked", "m", "canary", "failed"): 4,
+    }  # fmt: skip
+    assert meter.total()["version_seconds", "m", "canary", "sum"] == pytest.approx(0.003)
+    assert meter.total()["dropped", "m"] == 5
+    meter.close()
 
 
 def test_what_a_killed_process_counted_is_not_lost_while_its_server_lives(tmp_path) -> None:

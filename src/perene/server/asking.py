@@ -27,25 +27,20 @@ async def ask(
     """
     started = perf_counter()
     try:
-        answer = await _awaited(answering, rows, receive, timeout_s, render)
+        ids = take_ids(rows)
+        answer = await answering.submit(rows, ids, render, timeout_s=timeout_s, on_wait=partial(_watch, receive))
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        is_ending = task is not None and task.cancelling() > 0  # the server; else the caller went away
+        answering.meter.not_answered(len(rows), "failed" if is_ending else "abandoned")
+        what = "the answer was not ready when the caller went away, or the server ended"
+        raise ServingError(what, mend="send the request again", code="stopping") from None
     except Exception as error:
         is_refused = isinstance(error, PereneError) and status_of(error) < 500
         answering.meter.not_answered(len(rows), "refused" if is_refused else "failed")
         raise
     answering.meter.answered(len(rows), perf_counter() - started)
     return answer
-
-
-async def _awaited(
-    answering: Answering, rows: list[Any], receive: Receive, timeout_s: float | None, render: Render
-) -> bytes:
-    ids = take_ids(rows)
-    answer = answering.submit(rows, ids, render, timeout_s=timeout_s, on_wait=partial(_watch, receive))
-    try:
-        return await answer
-    except asyncio.CancelledError:
-        what = "the answer was not ready when the caller went away, or the server ended"
-        raise ServingError(what, mend="send the request again", code="stopping") from None
 
 
 def _watch(receive: Receive, answer: asyncio.Future[bytes]) -> None:

@@ -34,6 +34,12 @@ class Lineup:
         """Whether nobody but the champion is asked."""
         return self.canary is None and self.shadow is None and self.former is None
 
+    @property
+    def loaded(self) -> dict[int, Predictor]:
+        """The loaded versions by their numbers, the one that answers first."""
+        asked = (self.champion, self.canary, self.shadow, self.former)
+        return {predictor.version.version: predictor for predictor in asked if predictor is not None}
+
     def of_canary(self, model: Model, rows: pl.DataFrame) -> list[bool]:
         """Which rows the canary answers: by their key, those of one ranked group together."""
         if self.canary is None:

@@ -21,11 +21,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from perene.records.roles import CANARY, CHAMPION, SHADOW
+
 log = logging.getLogger("perene.server")
 
 Slot = tuple[str, ...]  # a counter's name and its labels' values
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds
-OUTCOMES = ("answered", "refused", "failed")
+OUTCOMES = ("answered", "refused", "failed", "abandoned")
+ROLES = (CHAMPION, CANARY, SHADOW)
 STAGES = ("request", "lookup", "compute", "log")
 MODES = {"online": "request", "stored": "lookup"}  # and the stage that an answered request counts as
 _SUM, _COUNT = "sum", "+Inf"
@@ -41,20 +44,18 @@ class ModelMeter:
         self._turn = threading.Lock()
         self._rows = {slot[2:]: place for slot, place in places.items() if slot[0] == "predictions"}
         self._labels = {slot[2]: place for slot, place in places.items() if slot[0] == "labels"}
-        self._seconds = {slot[2]: place for slot, place in places.items() if slot[0] == "seconds" and slot[3] == _SUM}
+        self._asked = {slot[2:]: place for slot, place in places.items() if slot[0] == "asked"}
+        self._seconds = _firsts(places, "seconds")
+        self._version_seconds = _firsts(places, "version_seconds")
         (self._lost,) = (place for slot, place in places.items() if slot[0] == "lost")
+        (self._dropped,) = (place for slot, place in places.items() if slot[0] == "dropped")
 
     def answered(self, rows: int, seconds: float, *, mode: str = "online") -> None:
         """A request was answered, so long after it was read."""
-        place, first = self._rows[mode, "answered"], self._seconds[MODES[mode]]
-        numbers = self._numbers
-        with self._turn:
-            numbers[place] += rows
-            numbers[first] += seconds
-            numbers[first + 1 + bisect_left(BUCKETS, seconds)] += 1
+        self._add_timed(self._rows[mode, "answered"], rows, self._seconds[MODES[mode]], seconds)
 
     def not_answered(self, rows: int, outcome: str, *, mode: str = "online") -> None:
-        """A request was refused for what it is, or failed."""
+        """A request was refused for what it is, failed, or was abandoned by its caller."""
         self._add(self._rows[mode, outcome], rows)
 
     def lost(self, rows: int) -> None:
@@ -73,9 +74,29 @@ class ModelMeter:
             numbers[first] += seconds
             numbers[first + 1 + bisect_left(BUCKETS, seconds)] += 1
 
+    def version_answered(self, role: str, requests: int, seconds: float) -> None:
+        """The version in a role answered a batch of requests, or would have."""
+        self._add_timed(self._asked[role, "answered"], requests, self._version_seconds[role], seconds)
+
+    def version_failed(self, role: str, requests: int) -> None:
+        """The code of the version in a role failed on requests."""
+        self._add(self._asked[role, "failed"], requests)
+
+    def shadow_dropped(self, rows: int) -> None:
+        """A shadow was not asked rows, because it could not keep up."""
+        self._add(self._dropped, rows)
+
     def _add(self, place: int, count: int) -> None:
         with self._turn:
             self._numbers[place] += count
+
+    def _add_timed(self, place: int, count: int, first: int, seconds: float) -> None:
+        """Add to a counter, and to the durations whose sum is at ``first``."""
+        numbers = self._numbers
+        with self._turn:
+            numbers[place] += count
+            numbers[first] += seconds
+            numbers[first + 1 + bisect_left(BUCKETS, seconds)] += 1
 
 
 class Meter:
@@ -97,10 +118,14 @@ class Meter:
             except OSError as error:
                 log.warning("metrics_of_this_process_only why=%s", error)
         self._numbers: memoryview[float] = memoryview(memory)[start : start + size].cast("d")
+        places: dict[str, dict[Slot, int]] = {}
+        for n, slot in enumerate(self._slots):
+            places.setdefault(slot[1], {})[slot] = n
+        self._models = {model: ModelMeter(self._numbers, mine) for model, mine in places.items()}
 
     def of(self, model: str) -> ModelMeter:
-        """What counts for one model."""
-        return ModelMeter(self._numbers, {slot: n for n, slot in enumerate(self._slots) if slot[1] == model})
+        """What counts for one model, the same for all who ask."""
+        return self._models[model]
 
     def total(self) -> dict[Slot, float]:
         """Every counter, added up over the processes of this server."""
@@ -156,10 +181,17 @@ def bounds() -> Sequence[str]:
 def _slots(models: Iterable[str]) -> Iterator[Slot]:
     for model in models:
         yield "lost", model
+        yield "dropped", model
         yield from (("predictions", model, mode, outcome) for mode in MODES for outcome in OUTCOMES)
         yield from (("labels", model, status) for status in ("accepted", "refused"))
-        for stage in STAGES:
-            yield from (("seconds", model, stage, bound) for bound in (_SUM, *bounds()))
+        yield from (("asked", model, role, outcome) for role in ROLES for outcome in ("answered", "failed"))
+        for name, kinds in (("seconds", STAGES), ("version_seconds", ROLES)):
+            yield from ((name, model, kind, bound) for kind in kinds for bound in (_SUM, *bounds()))
+
+
+def _firsts(places: Mapping[Slot, int], name: str) -> dict[str, int]:
+    """Where the numbers of each kind of durations begin."""
+    return {slot[2]: place for slot, place in places.items() if slot[0] == name and slot[3] == _SUM}
 
 
 def _read(path: Path) -> dict[Slot, float]:

@@ -123,8 +123,6 @@ class _Project:
 
 def _of_server(service: Service) -> Iterator[Metric]:
     """What the processes of this server counted, and what they are."""
-    from prometheus_client.core import HistogramMetricFamily
-
     environment = service.app.settings.environment
     yield _gauge("perene_build_info", "perene's version.", {(version("perene"), environment): 1}, "version environment")
     serves: _Values = {(name, str(live)): 1.0 for name, live in service.roster.serves.items()}
@@ -135,19 +133,23 @@ def _of_server(service: Service) -> Iterator[Metric]:
     )
     yield _counter("perene_predictions_lost", "Rows answered but not logged.", _named(counted, "lost"), "model")
     yield _counter("perene_labels", "Rows of ground truth that came in.", _named(counted, "labels"), "model status")
-    durations = HistogramMetricFamily(
+    yield _durations(
         "perene_prediction_duration_seconds",
         "How long a request waited for its answer, and a batch took to be computed and to be logged.",
-        labels=["model", "stage"],
-    )
-    seconds = _named(counted, "seconds")
-    for model, stage in dict.fromkeys((model, stage) for model, stage, _ in seconds):
-        reached, buckets = 0.0, []
-        for bound in meter.bounds():
-            reached += seconds.get((model, stage, bound), 0.0)
-            buckets.append((bound, reached))
-        durations.add_metric([model, stage], buckets, seconds.get((model, stage, "sum"), 0.0))
-    yield durations
+        _named(counted, "seconds"), "model stage",
+    )  # fmt: skip
+    yield _counter(
+        "perene_version_requests", "Requests that the version in a role was asked.",
+        _named(counted, "asked"), "model role outcome",
+    )  # fmt: skip
+    yield _durations(
+        "perene_version_duration_seconds", "How long the version in a role took for its part of a batch.",
+        _named(counted, "version_seconds"), "model role",
+    )  # fmt: skip
+    yield _counter(
+        "perene_shadow_dropped", "Rows that a shadow was not asked: it could not keep up.",
+        _named(counted, "dropped"), "model",
+    )  # fmt: skip
 
 
 def _of_project(project: _Project | None) -> Iterator[Metric]:
@@ -275,4 +277,18 @@ def _counter(name: str, about: str, values: _Values, labels: str) -> Metric:
     family = CounterMetricFamily(name, about, labels=labels.split())
     for key, number in values.items():
         family.add_metric(key, number)
+    return family
+
+
+def _durations(name: str, about: str, seconds: _Values, labels: str) -> Metric:
+    """A histogram of what the meter counted, each value under its labels' and its bucket's name."""
+    from prometheus_client.core import HistogramMetricFamily
+
+    family = HistogramMetricFamily(name, about, labels=labels.split())
+    for key in dict.fromkeys(key[:-1] for key in seconds):
+        reached, buckets = 0.0, []
+        for bound in meter.bounds():
+            reached += seconds.get((*key, bound), 0.0)
+            buckets.append((bound, reached))
+        family.add_metric(key, buckets, seconds.get((*key, "sum"), 0.0))
     return family

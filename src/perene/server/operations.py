@@ -85,7 +85,7 @@ def _inference(versioned: bool) -> list[Operation]:
         ),
         Operation(
             name=f"inferenceModelReady{suffix}", method="GET", path=f"{path}/ready", tag=INFERENCE,
-            summary="Whether a model answers.", parameters=parameters,
+            summary=f"Whether a {'version is loaded' if versioned else 'model answers'}.", parameters=parameters,
             answers={200: "InferenceModelReady", 503: "InferenceModelReady"},
         ),
         Operation(

@@ -107,7 +107,7 @@ class Roster:
             log.info("version_live model=%s version=%d", name, champion.version.version)
         if not (lineup.is_alone and (before is None or before.is_alone)):
             log.info("lineup model=%s %s", name, _shown(lineup))
-        return is_new or before is None or not set(_versions(lineup)) <= set(_versions(before))
+        return is_new or before is None or not lineup.loaded.keys() <= before.loaded.keys()
 
     def _load(self, answering: Answering, version: int) -> Predictor | None:
         """Load a live version beside the one that answers; one that fails is tried again later."""
@@ -206,15 +206,9 @@ class Roster:
                 log.exception("roster_failed")
 
 
-def _versions(lineup: Lineup | None) -> dict[int, Predictor]:
-    """The loaded versions of a lineup, by their numbers."""
-    asked = (lineup.champion, lineup.canary, lineup.shadow, lineup.former) if lineup else ()
-    return {predictor.version.version: predictor for predictor in asked if predictor is not None}
-
-
 def _loaded(answering: Answering, version: int) -> Predictor | None:
     """A version that the server has loaded already, in whichever role."""
-    return _versions(answering.lineup).get(version)
+    return None if answering.lineup is None else answering.lineup.loaded.get(version)
 
 
 def _shown(lineup: Lineup) -> str:

@@ -32,8 +32,8 @@ class Service:
         self.limits = Limits(max_body=settings.max_body, max_rows=settings.max_rows, deadline=settings.deadline)
         self.losses = Losses()
         self.journal = Journal(folder, _writer_id(app), durability=settings.durability)
-        self.tally = Tally()
         self.meter = Meter(app.project.models, folder=folder.parent / "metrics", server=_slug(address))
+        self.tally = Tally(self.meter)
         self.aside = Aside(self.journal, self.tally)
         desk = Desk(
             time=app.time,

@@ -10,14 +10,19 @@ from numpy.typing import NDArray
 
 from perene.pipelines.predictor import Output
 from perene.records.serving import COUNTED
+from perene.server.meter import Meter
 
 Served = tuple[str, int, str]  # model, version, role
 
 
 class Tally:
-    """Counts by model, version and role, under the names of ``records.serving.ServingCounts``. Any thread may add."""
+    """Counts by model, version and role, under the names of ``records.serving.ServingCounts``. Any thread may add.
 
-    def __init__(self) -> None:
+    ``meter`` is told by model and role.
+    """
+
+    def __init__(self, meter: Meter | None = None) -> None:
+        self._meter = meter
         self._untold: dict[Served, dict[str, float]] = {}
         self._turn = threading.Lock()
 
@@ -35,16 +40,22 @@ class Tally:
                 counts["slow"] += seconds > budget_s
             counts["seconds"] += seconds
             counts["seconds_sq"] += seconds * seconds
+        if self._meter is not None:
+            self._meter.of(served[0]).version_answered(served[2], requests, seconds)
 
     def failed(self, served: Served, requests: int = 1) -> None:
         """The version's code failed on requests."""
         with self._turn:
             self._of(served)["errors"] += requests
+        if self._meter is not None:
+            self._meter.of(served[0]).version_failed(served[2], requests)
 
     def dropped(self, served: Served, rows: int) -> None:
         """A shadow could not keep up."""
         with self._turn:
             self._of(served)["dropped"] += rows
+        if self._meter is not None:
+            self._meter.of(served[0]).shadow_dropped(rows)
 
     def paired(self, served: Served, mine: NDArray[np.float64], other: NDArray[np.float64]) -> None:
         """Another version was asked the same rows."""

@@ -1,7 +1,8 @@
 """The Open Inference Protocol v2 over REST, with the binary tensor data extension.
 
-Its metadata, its health and ``infer``; a version in a path must be the one that answers. What comes in goes the way of
-every prediction (``Answering.submit``), so that batches, ids, limits and the log are the same as of the native API.
+Its metadata, its health and ``infer``. A version in a path must be loaded here; for ``infer``, the one that answers.
+What comes in goes the way of every prediction (``Answering.submit``), so that batches, ids, limits and the log are the
+same as of the native API.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class _Inference:
         return _json(
             {
                 "name": model.name,
-                "versions": [str(answering.predictor.version.version)] if answering.predictor else [],
+                "versions": _loaded(answering),
                 "platform": "perene",
                 "inputs": [
                     {"name": field.name, "datatype": tensors.datatype_of(field), "shape": [-1]}
@@ -91,14 +92,14 @@ class _Inference:
         )
 
     async def model_ready(self, request: Request) -> Response:
-        """Whether a model answers."""
+        """Whether a model answers; of a version whether it is loaded, so that it could."""
         answering = self._asked(request)
         is_ready = answering.predictor is not None
         return _json({"name": answering.model.name, "ready": is_ready}, status=200 if is_ready else 503)
 
     async def infer(self, request: Request) -> Response:
         """Predictions of the rows that a request's tensors hold."""
-        answering = self._asked(request)
+        answering = self._asked(request, infers=True)
         _check_kind(request)
         limits = self._service.limits
         body = await read_body(request.headers.raw, request.receive, limits)
@@ -114,28 +115,36 @@ class _Inference:
             return Response(body, media_type="application/json")
         return Response(body, media_type=_BINARY, headers={_LENGTH: str(answer.header_length)})
 
-    def _asked(self, request: Request) -> Answering:
-        """The model that a path names. Raises NotFound, also where it names a version that does not answer."""
+    def _asked(self, request: Request, *, infers: bool = False) -> Answering:
+        """The model that a path names.
+
+        Raises NotFound, also where it names a version that is not loaded, or that ``infers`` and does not answer.
+        """
         name, wanted = request.path_params["model"], request.path_params.get("version")
         if name not in self._service.models:
             raise unknown_model(name, self._service.models)
         answering = self._service.models[name]
         if wanted is not None:
-            predictor = answering.predictor
-            _check_version(name, wanted, None if predictor is None else str(predictor.version.version))
+            loaded = _loaded(answering)
+            if wanted not in loaded[: 1 if infers else None]:
+                raise _other_version(name, wanted, loaded[0] if loaded else None)
         return answering
 
 
-def _check_version(model: str, wanted: str, answers: str | None) -> None:
-    if wanted != answers:
-        why = "no version of it answers" if answers is None else f"version {answers} answers"
-        raise NotFound(f"{model} has no version {wanted!r} here", why=why, mend="leave the version out of the path")
+def _loaded(answering: Answering) -> list[str]:
+    """The versions that are loaded, the one that answers first."""
+    return [] if answering.lineup is None else [str(version) for version in answering.lineup.loaded]
 
 
 def _check_answer(model: Model, wanted: str | None, answered: int) -> None:
     """Refuse to answer a path that names a version with what another said: a canary, or one of an earlier day."""
-    if wanted is not None:
-        _check_version(model.name, wanted, str(answered))
+    if wanted is not None and wanted != str(answered):
+        raise _other_version(model.name, wanted, str(answered))
+
+
+def _other_version(model: str, wanted: str, answers: str | None) -> NotFound:
+    why = "no version of it answers" if answers is None else f"version {answers} answers"
+    return NotFound(f"version {wanted!r} of {model} does not answer here", why=why, mend="leave it out of the path")
 
 
 def _check_kind(request: Request) -> None:
