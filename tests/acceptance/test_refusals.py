@@ -17,17 +17,19 @@ UNKNOWN = [
     ["dataset", "list", "parcels"], ["dataset", "show", "parcels"], ["dataset", "verify", "parcels"],
     ["dataset", "import", "parcels", "sent.json"], ["label", "import", "parcels", "sent.json"],
     ["prediction", "list", "parcels"], ["alert", "list", "parcels"],
+    ["prediction", "stored", "parcels"], ["prediction", "lookup", "parcels", "1"], ["model", "shadow", "parcels", "1"],
+    ["check", "parcels"], ["check", "parcels", "--serving"], ["worker", "--model", "parcels", "--once"],
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("arguments", UNKNOWN, ids=" ".join)
 def test_an_unknown_model_is_5_with_the_names_there_are(call, lived, arguments) -> None:
-    """Whoever names a model that is not there is told which are; the exit code is 5."""
+    """Whoever names a model that is not there is told which are, and which was meant; the exit code is 5."""
     said = call(lived, *arguments)
 
     assert (said.code, said.out) == (5, "")
-    assert said.err.startswith("error[not-found]: there is no model 'parcels'")
-    assert MODEL in said.err
+    assert said.err.startswith(f"error[not-found]: there is no model 'parcels'; did you mean {MODEL}?\n")
+    assert f"the project has {MODEL}" in said.err
 
 
 @pytest.mark.parametrize(

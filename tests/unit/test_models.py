@@ -75,7 +75,7 @@ def test_an_unknown_model_is_not_found(models) -> None:
         with pytest.raises(NotFound) as caught:
             ask("late-arival")
         assert caught.value.why == "the project has demand, late-arrival"
-        assert caught.value.mend == "did you mean 'late-arrival'?"
+        assert caught.value.what.endswith("; did you mean late-arrival?")
 
 
 # ── holds ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -41,7 +41,10 @@ def command(door: Door, model: str | None, once: bool) -> None:
     log_to_stderr()
     end_with_parent()
     give_way(WORKER)
-    worker = door.app(may_begin=True).worker()
+    app = door.app(may_begin=True)
+    if model is not None:
+        app.model(model)
+    worker = app.worker()
     with Stopping() as stopping:
         while not stopping.asked:
             try:

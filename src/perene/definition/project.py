@@ -12,8 +12,8 @@ from types import ModuleType
 
 from perene.definition.model import Model
 from perene.definition.settings import FILE, Settings, find_project, load_settings
-from perene.definition.spelling import did_you_mean
-from perene.errors import DeclarationError, Mistake, NotFound, SettingsError
+from perene.definition.spelling import did_you_mean, no_model
+from perene.errors import DeclarationError, Mistake, SettingsError
 
 __all__ = ["Project", "find_project", "load_project"]
 
@@ -33,12 +33,7 @@ class Project:
     def model(self, name: str) -> Model:
         """The model of a name. Raises NotFound with the names that exist."""
         if name not in self.models:
-            names = ", ".join(self.models) or "none"
-            raise NotFound(
-                f"there is no model {name!r}{did_you_mean(name, self.models)}",
-                why=f"models of this project: {names}",
-                mend="perene model list",
-            )
+            raise no_model(name, list(self.models))
         return self.models[name]
 
 

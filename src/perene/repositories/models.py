@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 
 import sqlalchemy as sa
 
+from perene.definition.spelling import no_model
 from perene.errors import Conflict, NotFound
 from perene.records.model import ModelVersion, RegisteredModel
 from perene.repositories import Fence, audits
@@ -190,12 +190,7 @@ def _known(connection: sa.Connection, name: str) -> RegisteredModel:
     if found is not None:
         return found
     names = list(connection.scalars(sa.select(_model.c.name).order_by(_model.c.name)))
-    near = difflib.get_close_matches(name, names, n=1)
-    raise NotFound(
-        f"there is no model {name!r}",
-        why=f"the project has {', '.join(names)}" if names else "the project has no models yet",
-        mend=f"did you mean {near[0]!r}?" if near else "perene model list" if names else "perene check",
-    )
+    raise no_model(name, names)
 
 
 def _one_version(connection: sa.Connection, where: sa.ColumnElement[bool]) -> ModelVersion | None:
