@@ -34,7 +34,7 @@ from perene.storage.tables import given_id, ingest
 Rest = Callable[[], None]
 
 _PART = 500
-_AT_ONCE = 500  # lines between two rests
+_AT_ONCE = 1_000  # lines between two rests; of fewer at once each costs more
 
 
 @dataclass(slots=True, kw_only=True)
