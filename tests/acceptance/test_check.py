@@ -82,16 +82,34 @@ def test_a_serving_check_shows_where_the_time_goes(call, tiny) -> None:
 
 
 def test_a_serving_check_speaks_to_programs(call, tiny) -> None:
-    """One document of JSON with every figure in seconds and bytes; names and values in a pipe."""
+    """One document of JSON with every figure in seconds and bytes."""
     data = call(tiny, "check", f"{MODEL}@1", "--serving", "--json").data
-    piped = call(tiny, "check", MODEL, "--serving")
 
     assert (data["model"], data["version"], data["budgets"], data["holds"]) == (MODEL, 1, [], True)
     assert [paced["rows"] for paced in data["paced"]] == [1, 64, 100, 1000]
     assert data["latency_s"] == data["paced"][0]["whole"]["p95_s"]
     assert data["origin"] == "test rows of dataset v1"
-    assert {line.count("\t") for line in piped.lines} == {1}
-    assert piped.lines[0].startswith("read, 1 row, 50 %\t")
+
+
+def test_a_serving_check_in_a_pipe_is_one_table_of_exact_cells(call, budgeted) -> None:
+    """A script finds each time by its stage and rows, and every other figure, its limit and verdict by its name."""
+    said = call(budgeted('memory="1KiB"'), "check", MODEL, "--serving")
+
+    head, *lines = (line.split("\t") for line in said.lines)
+    assert head == ["part", "rows", "p50_s", "p95_s", "p99_s", "found", "limit", "holds"]
+    cells = {(part, rows): dict(zip(head[2:], rest, strict=True)) for part, rows, *rest in lines}
+    assert len(cells) == len(lines)
+    for rows in ("1", "64", "100", "1000"):
+        parts = [part for part, size in cells if size == rows and part != "rows_per_s"]
+        assert parts == ["read", "check", "features", "model", "journal", "encode", "the rest", "whole"]
+        whole, pace = cells["whole", rows], cells["rows_per_s", rows]
+        assert 0 < float(whole["p50_s"]) <= float(whole["p95_s"]) <= float(whole["p99_s"])
+        assert float(pace["found"]) == pytest.approx(float(rows) / float(whole["p50_s"]))
+    memory = cells["memory", ""]
+    assert (memory["limit"], memory["holds"], memory["p50_s"]) == ("1024", "false", "")
+    assert float(memory["found"]) > 1024
+    assert (cells["failed", ""]["found"], cells["failed", ""]["holds"]) == ("0", "true")
+    assert said.code == 3
 
 
 @pytest.mark.parametrize(

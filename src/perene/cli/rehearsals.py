@@ -1,4 +1,4 @@
-"""How a version would serve, as people read it: time by stage, rows a second, memory, budgets."""
+"""How a version would serve: time by stage, rows a second, memory, budgets; in words for people, exact for a pipe."""
 
 from __future__ import annotations
 
@@ -23,8 +23,23 @@ class _Line:
     spreads: tuple[Spread, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Figure:
+    """A line for a pipe: the times of a part in requests of so many rows, or one figure, beside its limit if any."""
+
+    part: str
+    rows: float | None = None
+    spread: Spread | None = None
+    found: float | None = None
+    limit: float | None = None
+    holds: bool | None = None
+
+
 def show_serving(out: Output, found: ServingCheck) -> None:
-    """Print a serving check: for people as tables, as one document of JSON, or as lines of names and values."""
+    """Print a serving check: for people as tables, as one document of JSON, or as one table of exact cells."""
+    if out.mode is Mode.TSV:
+        out.table("check.serving", _figures(found), columns=_figure_columns(), id_of=lambda figure: figure.part)
+        return
     rehearsal = found.rehearsal
     named = f"{rehearsal.model}@{rehearsal.version}"
     shown = _shown_sizes(rehearsal.paced)
@@ -32,7 +47,7 @@ def show_serving(out: Output, found: ServingCheck) -> None:
         out.text(f"{named}: {counted(rehearsal.rows, 'row')} replayed, from {found.origin}")
         out.table("check.serving", _lines(shown), columns=_columns(shown), id_of=lambda line: line.stage)
         out.text("")
-    out.record("check.serving", _data(found), [*_stage_fields(out, shown), *_fields(found)], id=named)
+    out.record("check.serving", _data(found), _fields(found), id=named)
     if found.holds:
         budgets = "every budget holds" if found.budgets else "no budget is declared"
         out.text(f"● every request was answered; {budgets}", tone="good")
@@ -89,16 +104,42 @@ def _sized(one: Paced) -> str:
     return counted(round(one.rows), "row")
 
 
-def _stage_fields(out: Output, shown: Sequence[Paced]) -> list[tuple[str, object]]:
-    """The table's cells for a pipe, in seconds: machines get no table beside a record."""
-    if out.mode is Mode.HUMAN:
-        return []
-    return [
-        (f"{line.stage}, {_sized(one)}, {share} %", value)
-        for line in _lines(shown)
-        for one, spread in zip(shown, line.spreads, strict=True)
-        for share, value in ((50, spread.p50_s), (95, spread.p95_s), (99, spread.p99_s))
+def _figures(found: ServingCheck) -> list[_Figure]:
+    rehearsal, golden = found.rehearsal, found.golden
+    figures = [
+        _Figure(part=stage, rows=one.rows, spread=spread)
+        for one in rehearsal.paced
+        for stage, spread in (*one.stages.items(), (_WHOLE, one.whole))
     ]
+    figures += [_Figure(part="rows_per_s", rows=one.rows, found=one.rows_per_s) for one in rehearsal.paced]
+    figures += [
+        _Figure(part=name, found=getattr(rehearsal, name)) for name in ("load_s", "bundle", "loaded", "process")
+    ]
+    if all(budget.name != "memory" for budget in found.budgets):
+        figures.append(_Figure(part="memory", found=rehearsal.memory))
+    figures += [_Figure(part=b.name, found=b.found, limit=b.limit, holds=b.holds) for b in found.budgets]
+    if golden is not None:
+        figures.append(_Figure(part=golden.name, holds=golden.decision is Decision.PASS))
+    return [*figures, _Figure(part="failed", found=rehearsal.failed, limit=0, holds=not rehearsal.failed)]
+
+
+def _figure_columns() -> list[Column[_Figure]]:
+    return [
+        Column(title="part", value=lambda figure: figure.part),
+        Column(title="rows", value=lambda figure: _whole_if_it_is(figure.rows)),
+        *(_spread_column(part) for part in ("p50_s", "p95_s", "p99_s")),
+        Column(title="found", value=lambda figure: figure.found),
+        Column(title="limit", value=lambda figure: figure.limit),
+        Column(title="holds", value=lambda figure: figure.holds),
+    ]
+
+
+def _whole_if_it_is(rows: float | None) -> float | None:
+    return int(rows) if rows is not None and rows == int(rows) else rows
+
+
+def _spread_column(part: str) -> Column[_Figure]:
+    return Column(title=part, value=lambda figure: None if figure.spread is None else getattr(figure.spread, part))
 
 
 def _fields(found: ServingCheck) -> list[tuple[str, object]]:
