@@ -53,6 +53,7 @@ def test_a_new_project_does_what_its_readme_says(tmp_path, up, wait_for) -> None
             answers.append(subprocess.run(line, capture_output=True, text=True, check=True, timeout=60).stdout)
         listed = perene(folder, *commands[7][1:]).splitlines()
         code = running.end(signal.SIGINT)
+    status = dict(line.split("\t") for line in perene(folder, "status", "delivery-time").splitlines())
 
     assert "released: v1 is live" in said[1]
     assert "\tfresh\t" in said[2]
@@ -61,6 +62,10 @@ def test_a_new_project_does_what_its_readme_says(tmp_path, up, wait_for) -> None
     assert answers[1] == '{"accepted":1}'
     assert "\t21.5\t" in listed[1]
     assert code == 0
+    assert status["live score"].endswith(" min, on 1 answer of 1 day")
+    *scheduled, by_hand = json.loads(perene(folder, "run", "list", "--json"))["data"]
+    assert by_hand["trigger"] == "manual"
+    assert all(run["due_at"] > by_hand["due_at"] for run in scheduled)  # none, unless a day ended meanwhile
 
 
 def readme_commands(folder: Path) -> list[list[str]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import tomllib
+from datetime import date
 
 from perene.cli import main
+from perene.cli.projects import write_project
 
 
 def test_a_new_project_has_settings_a_model_and_a_readme(tmp_path, capsys):
@@ -40,3 +42,14 @@ def test_a_gitignore_that_is_there_is_kept(tmp_path):
 
     assert (tmp_path / ".gitignore").read_text() == "mine\n"
     assert (tmp_path / "perene.toml").exists()
+
+
+def test_the_examples_are_of_the_day_before(tmp_path):
+    """What a new project asks for, in its file and in its README, is recent, so that its truth counts in the status."""
+    write_project(tmp_path, today=date(2031, 3, 1))
+
+    orders = json.loads((tmp_path / "orders.json").read_text())
+    assert {order["leaves_at"][:11] for order in orders} == {"2031-02-28T"}
+    readme = (tmp_path / "README.md").read_text()
+    assert readme.count("2031-02-28T18:30:00Z") == 2
+    assert "left on 2031-02-28, the day before" in readme

@@ -26,9 +26,10 @@ def command(door: Door, folder: str, name: str | None) -> None:
     from pathlib import Path
 
     from perene.cli.projects import write_project
+    from perene.clock import machine_clock
 
     target = Path(folder)
-    written = write_project(target, name=name)
+    written = write_project(target, today=machine_clock().date(), name=name)
     door.out.done(
         "project.init",
         {"folder": str(target.resolve()), "files": [str(path) for path in written]},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from datetime import date, timedelta
 from pathlib import Path
 from string import Template
 
@@ -10,8 +12,10 @@ from perene.definition.template import read_template
 from perene.errors import Conflict
 
 
-def write_project(folder: Path, *, name: str | None = None) -> list[Path]:
+def write_project(folder: Path, *, today: date, name: str | None = None) -> list[Path]:
     """Write a new project into a folder and return the files, relative to it. No file that is there is changed.
+
+    Its example orders are of the day before ``today``: those of long ago would count in no status.
 
     Raises:
         Conflict: some of its files exist already; nothing is written.
@@ -26,15 +30,18 @@ def write_project(folder: Path, *, name: str | None = None) -> list[Path]:
             seen=tuple(str(folder / path) for path in there),
             mend="choose a new folder: perene init NAME",
         )
-    project = _slug(name or folder.resolve().name)
+    values = {
+        "project": _slug(name or folder.resolve().name),
+        "yesterday": (today - timedelta(days=1)).isoformat(),
+    }
     for path, text in texts.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(_filled(path, text, project), encoding="utf-8")
+        (folder / path).write_text(_filled(path, text, values), encoding="utf-8")
     return sorted(texts)
 
 
-def _filled(path: Path, text: str, project: str) -> str:
-    return Template(text).substitute(project=project) if path.suffix in (".toml", ".md") else text
+def _filled(path: Path, text: str, values: Mapping[str, str]) -> str:
+    return Template(text).substitute(values) if path.suffix in (".toml", ".md", ".json") else text
 
 
 def _slug(text: str) -> str:
