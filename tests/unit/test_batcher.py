@@ -26,6 +26,8 @@ class Doubler:
         self.threads.append(threading.current_thread())
         self.busy.set()
         self.gate.wait(10)
+        if -77 in requests:
+            raise ServingError("the prediction cannot be logged", code="not-logged")
         if any(r < 0 for r in requests):
             raise SystemExit(1) if -99 in requests else ValueError("negative")
         deliver([2 * r for r in requests])
@@ -228,6 +230,21 @@ def test_a_batch_with_a_bad_request_is_halved(batcher: Batcher, doubler: Doubler
 
     assert [a for a in answers if not isinstance(a, ValueError)] == [2 * i for i in range(65) if i != 21]
     assert len(doubler.batches) == 2 + 2 * 6  # log2(64) halvings, and what came before
+
+
+def test_an_error_that_all_have_is_told_to_all_at_once(batcher: Batcher, doubler: Doubler) -> None:
+    """Where the journal has no room, a batch is not computed again and again for nothing."""
+
+    async def scenario() -> list[BaseException]:
+        first = await busy(batcher, doubler)
+        rest = [batcher.submit(-77, 1) for _ in range(64)]
+        doubler.gate.set()
+        return (await asyncio.gather(first, *rest, return_exceptions=True))[1:]
+
+    told = asyncio.run(scenario())
+
+    assert [getattr(error, "code", None) for error in told] == ["not-logged"] * 64
+    assert len(doubler.batches) == 2
 
 
 def test_a_request_whose_time_is_over_is_refused_and_not_computed(batcher: Batcher, doubler: Doubler) -> None:

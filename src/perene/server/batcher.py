@@ -25,6 +25,7 @@ Work = Callable[[Sequence[Request], Deliver[Answer]], None]
 
 BATCH_ROWS = 2048
 _ENOUGH = 64  # requests: more at once are hardly cheaper
+_OF_ALL = {"not-logged", "no-live-version"}  # errors that each request of a batch would get alone
 
 
 @dataclass(slots=True, eq=False)
@@ -47,7 +48,8 @@ class Batcher(Generic[Request, Answer]):
     """Answers batches of requests: light ones where they came in, unless others wait; the rest in one worker thread.
 
     ``work(requests, deliver)`` calls ``deliver`` once, with one answer per request. When it raises before that, the
-    batch is run again in halves, and their halves, so that only requests that fail alone get the error. A request whose
+    batch is run again in halves, and their halves, so that only requests that fail alone get the error; one that is not
+    about requests (the journal has no room, nothing is live) all get at once. A request whose
     time is over before its batch begins, or whose answer was cancelled, is not computed.
     """
 
@@ -190,8 +192,8 @@ class Batcher(Generic[Request, Answer]):
         except BaseException as error:  # noqa: BLE001 - the edge of a step: the error is the request's answer
             if delivered:
                 return
-            if len(batch) == 1:
-                hand_over(batch, [error if isinstance(error, Exception) else _as_ours(error)])
+            if len(batch) == 1 or (isinstance(error, ServingError) and error.code in _OF_ALL):
+                hand_over(batch, [error if isinstance(error, Exception) else _as_ours(error)] * len(batch))
                 return
             half = len(batch) // 2
             self._answer(batch[:half], hand_over)
