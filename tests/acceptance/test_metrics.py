@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 import perene
+from perene.app import open_project
 
 MODEL = "parcel-hours"
 
@@ -91,6 +93,24 @@ def test_freshness_runs_and_alerts_are_told_as_moments_and_counts(server) -> Non
     assert found["perene_reviews_waiting"] == {(MODEL,): 0.0}
     named = {name for name, values in found.items() if any("1" in key for key in values)}
     assert named <= {"perene_model_info"}
+
+
+def test_ground_truth_that_belongs_to_nothing_is_told(tiny, server_of, call, a_row) -> None:
+    """An id that nobody knows is taken in, and counted by the status and the metrics until its prediction is found."""
+    with server_of(tiny) as server, closing(server.client()) as client, closing(open_project(tiny)) as app:
+        answered = client.predict([a_row(1)])[1]["predictions"][0]["prediction_id"]
+        status, _ = client.post_truth([{"prediction_id": id_, "hours": 2.0} for id_ in (answered, "mine", "nobody's")])
+        app.drained()
+        told = call(tiny, "status", MODEL), call(tiny, "status", MODEL, "--json").data
+        client.predict([a_row(2, prediction_id="mine")])
+        app.drained()
+        found = samples(server.port)
+
+    fields = dict(line.split("\t") for line in told[0].lines)
+    assert status == 202
+    assert fields["labels"].endswith("2 belong to no prediction that was answered")
+    assert told[1]["unmatched_labels"] == 2
+    assert found["perene_labels_unmatched"] == {(MODEL,): 1.0}
 
 
 @pytest.mark.parametrize(

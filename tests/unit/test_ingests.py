@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -50,6 +50,24 @@ def test_a_repeat_finds_what_was_begun(ingests: Ingests) -> None:
 
     again = ingests.begin("m", LOG, "a")
     assert (again.number, again.state, again.rows, again.days) == (first.number, COMMITTED, 2, (DAY, date(2026, 1, 2)))
+
+
+def test_days_are_told_of_what_was_committed_since(database: Database) -> None:
+    """Of appends that began at a machine time or later: not of one before, open, void, or of another model."""
+    ingests_in(database)
+    said = {"begins": NOW}
+    ingests = Ingests(database, lambda: said["begins"])
+    for hours, days in ((0, [1]), (1, [2, 3]), (2, [3, 4]), (3, [])):
+        said["begins"] = NOW + timedelta(hours=hours)
+        number = ingests.begin("m", LOG, f"{hours}").number
+        ingests.commit(number, rows=1, days=[date(2026, 1, day) for day in days])
+    ingests.begin("m", LOG, "open")
+    ingests.void(ingests.begin("m", LOG, "void").number)
+    ingests.commit(ingests.begin("other", LOG, "other").number, rows=1, days=[DAY])
+
+    found = ingests.days_since("m", LOG, NOW + timedelta(hours=1))
+    assert found == {date(2026, 1, day) for day in (2, 3, 4)}
+    assert ingests.days_since("m", LOG, NOW + timedelta(hours=4)) == set()
 
 
 def test_a_void_number_is_never_given_again(ingests: Ingests) -> None:

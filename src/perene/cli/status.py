@@ -114,6 +114,7 @@ def _exact_columns() -> list[Column[ModelStatus]]:
         Column(title="bias", value=lambda s: s.bias.observed.value if s.bias and s.bias.observed else None),
         Column(title="coverage", value=lambda s: s.coverage),
         Column(title="label_lag_s", value=lambda s: s.label_lag),
+        Column(title="unmatched_labels", value=lambda s: s.unmatched_labels),
         Column(title="next_due", value=lambda s: s.next_due),
         Column(title="waiting", value=lambda s: s.waiting),
     ]
@@ -153,10 +154,13 @@ def _fields(status: ModelStatus, now: datetime | None) -> list[tuple[str, object
 
 
 def _labels(status: ModelStatus) -> str:
-    if status.coverage is None:
-        return "-"
-    known = f", {span(status.label_lag)} after their events" if status.label_lag is not None else ""
-    return f"{share(status.coverage)} of those that could be known{known}"
+    lines = []
+    if status.coverage is not None:
+        known = f", {span(status.label_lag)} after their events" if status.label_lag is not None else ""
+        lines.append(f"{share(status.coverage)} of those that could be known{known}")
+    if status.unmatched_labels:
+        lines.append(f"{counted(status.unmatched_labels, 'belongs', 'belong')} to no prediction that was answered")
+    return "\n".join(lines) or "-"
 
 
 def _age(fresh: Freshness) -> str:

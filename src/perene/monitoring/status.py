@@ -17,6 +17,7 @@ from perene.monitoring.quality import PeriodQuality, measure_quality
 from perene.monitoring.remembered import Remembered
 from perene.monitoring.rivals import rivals_of
 from perene.monitoring.scoring import metrics_of
+from perene.monitoring.unmatched import count_unmatched
 from perene.monitoring.watch import FRESHNESS_RULES
 from perene.records.model import RegisteredModel
 from perene.records.release import ReleaseState
@@ -67,7 +68,7 @@ def status_of(
     """
     facts = _facts(model, remembered, lately=now - ROLLOUT * pace)
     hook, verdict = _judged(model, facts.live, remembered)
-    quality, failure = _measured(model, hook, remembered, now) if measured else (None, "")
+    quality, unmatched, failure = _measured(model, hook, remembered, now) if measured else (None, None, "")
     health, reasons = _health(facts, failure)
     live_score = quality.metric(hook.name) if quality else None
     last = facts.ended
@@ -90,6 +91,7 @@ def status_of(
         bias=quality.bias if quality else None,
         coverage=quality.coverage if quality else None,
         label_lag=quality.label_lag if quality else None,
+        unmatched_labels=unmatched,
         next_due=next_due,
         waiting=facts.waiting,
         held_why=facts.known.held_why,
@@ -186,21 +188,27 @@ def _judged(model: Model, live: int | None, remembered: Remembered) -> tuple[Hoo
     return model.gate_metric, None
 
 
-def _measured(model: Model, hook: Hook, remembered: Remembered, now: datetime) -> tuple[PeriodQuality | None, str]:
-    """The quality of the last ``test_on`` of mature rows; or what kept it from being measured."""
+def _measured(
+    model: Model, hook: Hook, remembered: Remembered, now: datetime
+) -> tuple[PeriodQuality | None, int | None, str]:
+    """The quality of the last ``test_on`` of mature rows and how many labels since belong to none; or what kept both
+    from being measured.
+    """
     until = now - model.label.wait
+    since = until - model.test_on
     try:
         (quality,) = measure_quality(
             model,
             remembered.predictions,
-            [Period(since=until - model.test_on, until=until)],
+            [Period(since=since, until=until)],
             as_of=now,
             metrics=[hook.name],
             means=label_means(remembered.models, model.name),
         )
+        unmatched = count_unmatched(model, remembered.predictions, Period(since=since, until=now))
     except PereneError as error:
-        return None, f"its quality could not be measured: {error.what}"
-    return quality, ""
+        return None, None, f"its quality could not be measured: {error.what}"
+    return quality, unmatched, ""
 
 
 def _health(facts: _Facts, failure: str) -> tuple[HealthState, tuple[str, ...]]:

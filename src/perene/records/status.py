@@ -110,7 +110,8 @@ class ModelStatus:
 
     ``validated`` is the score that the live version had on its test rows, ``live_score`` that of what was answered
     about the last ``test_on`` whose labels have had their wait (by whichever version was live), ``coverage`` the share
-    of these rows that have a label, ``label_lag`` how long after its event a label usually was known. ``reasons``
+    of these rows that have a label, ``label_lag`` how long after its event a label usually was known,
+    ``unmatched_labels`` how many labels from the beginning of these rows up to now belong to no prediction. ``reasons``
     explain ``health``, the gravest first. ``waiting`` counts releases that wait for review, ``rivals`` are versions
     that are new to live traffic.
     """
@@ -133,6 +134,7 @@ class ModelStatus:
     bias: Bias | None
     coverage: float | None
     label_lag: timedelta | None
+    unmatched_labels: int | None
     next_due: datetime | None
     waiting: int
     held_why: str | None

@@ -223,6 +223,10 @@ def _of_logs(statuses: list[ModelStatus]) -> Iterator[Metric]:
         "perene_label_lag_seconds", "How long after its event a label is known: the median of the days' medians.",
         statuses, lambda status: None if status.label_lag is None else status.label_lag.total_seconds(),
     )  # fmt: skip
+    yield _by_model(
+        "perene_labels_unmatched", "Labels of late that belong to no prediction.",
+        statuses, lambda status: status.unmatched_labels,
+    )  # fmt: skip
 
 
 def _error_ratio(status: ModelStatus) -> float | None:

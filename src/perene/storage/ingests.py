@@ -7,9 +7,10 @@ Both together make the answer to "every committed append up to N", once none of 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import TypeAlias
 
 import sqlalchemy as sa
@@ -124,6 +125,15 @@ class Ingests:
             found = found.where(_up_to(upto))
         with self._database.read() as connection:
             return [_read(row) for row in connection.execute(found.order_by(ingest.c.id))]
+
+    def days_since(self, model: str, log: Log, since: datetime) -> set[date]:
+        """The days of events that the committed appends which began since a machine time touched."""
+        touched = sa.select(sa.cast(ingest.c.days, sa.String)).where(
+            _of(model, log), ingest.c.state == COMMITTED, ingest.c.created_at >= since
+        )
+        with self._database.read() as connection:
+            told = connection.scalars(touched.distinct()).all()
+        return {date.fromisoformat(day) for days in told for day in json.loads(days)}
 
 
 def _of(model: str, log: Log) -> sa.ColumnElement[bool]:
