@@ -58,7 +58,8 @@ def test_a_version_that_cannot_be_loaded_changes_nothing(tiny, server_of, a_row,
 
         assert (status, answer["model_version"]) == (200, 1)
         assert client.ask("GET", "/readyz")[1]["missing"] == [MODEL]
-        assert [a.rule for a in app.alerts.list(state="firing")] == ["load-failed"]
+        (alert,) = wait_for(lambda: app.alerts.list(state="firing"), seconds=60)
+        assert alert.rule == "load-failed"
         client.close()
     app.close()
 
