@@ -22,6 +22,7 @@ LISTENING = "listening on "  # what a server says, with its address, as soon as 
 _AGAIN = 5  # so often one that had been well may end early before all are stopped
 AGAIN_S = 0.5  # until it is started again, and twice as long each time
 _PAUSE_S = 0.1
+_ASK_EVERY_S = 1.0
 SAME_WISH_S = 0.5  # a second signal within this is the first one again: some wrappers pass on what the terminal sent
 _WITH_PARENT = "PERENE_WITH_PARENT"
 WORKER, LOAD = 10, 19  # niceness; beside a load of 10, p99 of look-ups was 17 to 26 ms, beside one of 19 it is 6 to 8
@@ -33,10 +34,13 @@ class ProcessEnded(PereneError):
     code = "process-ended"
 
 
-def end_with_parent() -> None:
-    """In a child: ask oneself to stop when the parent is gone, however it went. Its stdin is a pipe that ends then."""
+def end_with_parent() -> bool:
+    """In a child: ask oneself to stop when the parent is gone, however it went. Its stdin is a pipe that ends then.
+
+    Returns whether this is one.
+    """
     if os.environ.pop(_WITH_PARENT, None) is None:
-        return
+        return False
 
     def watch() -> None:
         while os.read(sys.stdin.fileno(), 1):
@@ -44,6 +48,7 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
+    return True
 
 
 def give_way(niceness: int) -> None:
@@ -70,7 +75,8 @@ class Children:
 
     They run in process groups of their own, so that a Ctrl-C reaches only this process, which then asks them to stop.
     One that ends is started again, unless it ends soon after its start for the first time, or again and again. Once all
-    of ``servers`` listen, ``ready`` is called with their address; their own lines that say it are left out.
+    of ``servers`` listen, ``ready`` is called with their address; their own lines that say it are left out. What
+    ``news`` has to tell, which is asked every second, is a line too.
     """
 
     commands: Mapping[str, Sequence[str]]
@@ -81,11 +87,13 @@ class Children:
     again_s: float = AGAIN_S
     servers: Sequence[str] = ()
     ready: Callable[[str], None] | None = None
+    news: Callable[[], str] | None = None
     _listening: set[str] = field(default_factory=set)
     _children: dict[str, _Child] = field(default_factory=dict)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _writing: threading.Lock = field(default_factory=threading.Lock)
     _asked_at: float = 0.0
+    _asked_news_at: float = 0.0
 
     def run(self) -> None:
         """Start all and watch them until ``stop`` is called, then let them finish.
@@ -100,6 +108,7 @@ class Children:
             while not self._stopping.wait(_PAUSE_S):
                 for child in list(self._children.values()):
                     self._look_after(child)
+                self._tell_news()
         finally:
             self._end()
 
@@ -152,6 +161,14 @@ class Children:
         child.again_at = now + pause_s
         self._write(child.name, f"ended with code {code}; started again{f' in {pause_s:g} s' if pause_s else ''}")
         _close(child.process)
+
+    def _tell_news(self) -> None:
+        now = time.monotonic()
+        if self.news is None or now - self._asked_news_at < _ASK_EVERY_S:
+            return
+        self._asked_news_at = now
+        if line := self.news():
+            self._write("perene", line)
 
     def _end(self) -> None:
         if self._running():

@@ -37,18 +37,22 @@ def command(door: Door, once: bool) -> None:
     time.speed of perene.toml; it stands while none does, and while a run works.
     """
     from perene.cli.children import end_with_parent
+    from perene.cli.edits import Edits
     from perene.cli.logs import log_to_stderr
     from perene.cli.stopping import Stopping
     from perene.errors import StorageError
 
     log_to_stderr()
-    end_with_parent()
+    is_alone = not end_with_parent()
     app = door.app(may_begin=True)
     if once:
         _schedule(app)
         return
+    edits = Edits(door.folder(), app.settings.models) if is_alone else None
     with Stopping() as stopping:
         while not stopping.asked:
+            if edits is not None and (line := edits.told("this scheduler goes on", again="perene scheduler")):
+                log.warning("project_changed what=%s", line)
             try:
                 app.wind(actor=_ACTOR)
                 _schedule(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -14,8 +15,12 @@ from perene.cli.verbs import Verb
 from perene.definition.keys import MOST_WORKERS
 
 if TYPE_CHECKING:
+    import asyncio
+
+    from perene.cli.edits import Edits
     from perene.definition.settings import Settings
 
+log = logging.getLogger("perene.server")
 _SERVE = [sys.executable, "-m", "perene.cli", "serve"]
 _NO_DEADLINE = timedelta(minutes=1)
 _SPARE_S = 10.0  # to drain what was answered
@@ -60,25 +65,43 @@ def command(
         door.app(may_begin=True)
         return
     log_to_stderr()
-    end_with_parent()
+    is_alone = not end_with_parent()
     settings = load_settings(door.folder(), environment=door.environment, variables=os.environ)
     host, port = settings.host if host is None else host, settings.port if port is None else port
     workers = settings.workers if workers is None else workers
     if share_port or workers == 1:
-        _serve_alone(door, host=host, port=port, share_port=share_port)
+        _serve_alone(door, host=host, port=port, share_port=share_port, is_alone=is_alone)
     else:
         _serve_together(door, settings, host=host, port=port, workers=workers)
 
 
-def _serve_alone(door: Door, *, host: str, port: int, share_port: bool) -> None:
+def _serve_alone(door: Door, *, host: str, port: int, share_port: bool, is_alone: bool) -> None:
+    import asyncio
     import os
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of a few rows, threads wait for each other longer than they work
     from perene.cli.children import LISTENING
+    from perene.cli.edits import Edits
     from perene.server.process import serve
 
-    ready = lambda address: door.out.note(f"{LISTENING}{address}")  # noqa: E731
-    serve(door.app(may_begin=True), host=host, port=port, share_port=share_port, ready=ready)
+    app = door.app(may_begin=True)
+    edits = Edits(door.folder(), app.settings.models) if is_alone else None
+
+    def ready(address: str) -> None:
+        door.out.note(f"{LISTENING}{address}")
+        if edits is not None:
+            _tell_of(edits, asyncio.get_running_loop())
+
+    serve(app, host=host, port=port, share_port=share_port, ready=ready)
+
+
+def _tell_of(edits: Edits, loop: asyncio.AbstractEventLoop) -> None:
+    """Log the edits that there are, now and every second from now on."""
+    from perene.cli.edits import LOOK_EVERY_S
+
+    if line := edits.told("this server goes on", again="perene serve"):
+        log.warning("project_changed what=%s", line)
+    loop.call_later(LOOK_EVERY_S, _tell_of, edits, loop)
 
 
 def _serve_together(door: Door, settings: Settings, *, host: str, port: int, workers: int) -> None:
@@ -86,12 +109,14 @@ def _serve_together(door: Door, settings: Settings, *, host: str, port: int, wor
     import subprocess
 
     from perene.cli.children import LISTENING, Children
+    from perene.cli.edits import Edits
     from perene.server.ports import reserved
 
     # Opened once, so that mistakes are shown once and the database is made; elsewhere, for this process only watches.
     code = subprocess.run([*_SERVE, *common_options(door), "--only-check"], check=False).returncode
     if code:
         raise SystemExit(code)
+    edits = Edits(door.folder(), settings.models)
     with reserved(host, port) as number:
         commands = server_commands(common_options(door), host=host, port=number, workers=workers)
         children = Children(
@@ -100,6 +125,7 @@ def _serve_together(door: Door, settings: Settings, *, host: str, port: int, wor
             grace_s=grace_of(settings),
             servers=list(commands),
             ready=lambda address: door.out.note(f"{LISTENING}{address}"),
+            news=lambda: edits.told("the servers go on", again="perene serve"),
         )
         for number_of_signal in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number_of_signal, lambda *_: children.stop())

@@ -10,6 +10,7 @@ from perene.cli.door import Door
 from perene.cli.verbs import Verb
 
 if TYPE_CHECKING:
+    from perene.cli.edits import Edits
     from perene.definition.settings import Settings
 
 
@@ -35,19 +36,21 @@ def command(door: Door, port: int | None) -> None:
     """
     from contextlib import nullcontext
 
+    from perene.cli.edits import Edits
     from perene.server.ports import address_of, reserved
 
     # Opened once before the processes do: mistakes are shown once, the database is made.
     settings = door.app(may_begin=True).settings
+    edits = Edits(door.folder(), settings.models)
     number = settings.port if port is None else port
     door.close()
     with nullcontext(number) if settings.workers == 1 else reserved(settings.host, number) as number:
         door.out.note(f"perene up: {address_of(settings.host, number)}   Ctrl-C stops")
-        _run(door, settings, number)
+        _run(door, settings, number, edits)
     door.out.note("stopped; perene up goes on where it was")
 
 
-def _run(door: Door, settings: Settings, port: int) -> None:
+def _run(door: Door, settings: Settings, port: int, edits: Edits) -> None:
     import signal
     import sys
 
@@ -67,6 +70,7 @@ def _run(door: Door, settings: Settings, port: int) -> None:
         grace_s=max(GRACE_S, grace_of(settings)),
         servers=list(servers),
         ready=lambda address: door.out.note(f"{LISTENING}{address}"),
+        news=lambda: edits.told("server, scheduler and worker go on", again="perene up"),
     )
     for number_of_signal in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number_of_signal, lambda *_: children.stop())

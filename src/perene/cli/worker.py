@@ -34,19 +34,23 @@ def command(door: Door, model: str | None, once: bool) -> None:
     the run that it works on finish; a second one leaves it.
     """
     from perene.cli.children import WORKER, end_with_parent, give_way
+    from perene.cli.edits import Edits
     from perene.cli.logs import log_to_stderr
     from perene.cli.stopping import Stopping
     from perene.errors import StorageError
 
     log_to_stderr()
-    end_with_parent()
+    is_alone = not end_with_parent()
     give_way(WORKER)
     app = door.app(may_begin=True)
     if model is not None:
         app.model(model)
     worker = app.worker()
+    edits = Edits(door.folder(), app.settings.models) if is_alone else None
     with Stopping() as stopping:
         while not stopping.asked:
+            if edits is not None and (line := edits.told("this worker goes on", again="perene worker")):
+                log.warning("project_changed what=%s", line)
             try:
                 run = worker.work_one(model)
             except StorageError as error:

@@ -77,7 +77,7 @@ def _model_files(folder: Path, settings: Settings) -> list[Path]:
     files: dict[Path, None] = {}
     missing = []
     for pattern in settings.models:
-        found = [] if _is_outside(pattern) else _matching(folder, pattern)
+        found = matching_files(folder, pattern)
         files |= dict.fromkeys(found)
         if not found:
             missing.append(Mistake(where="models", what=f"{pattern!r} matches no Python file in the project's folder"))
@@ -86,11 +86,21 @@ def _model_files(folder: Path, settings: Settings) -> list[Path]:
     return list(files)
 
 
-def _matching(folder: Path, pattern: str) -> list[Path]:
+def matching_files(folder: Path, pattern: str) -> list[Path]:
+    """The Python files in a project's folder that a pattern of ``models`` names."""
+    if _is_outside(pattern):
+        return []
     try:
         return [file for file in sorted(folder.glob(pattern)) if file.suffix == ".py" and file.is_file()]
     except (ValueError, IndexError):  # no pattern: "a**", "."
         return []
+
+
+def imported_files(folder: Path) -> list[Path]:
+    """The files of a project's own that this process has imported."""
+    places = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    files = [Path(place) for place in places if place and place.startswith(f"{folder}/")]
+    return [file for file in files if not _is_foreign(file.relative_to(folder))]
 
 
 def _is_outside(pattern: str) -> bool:

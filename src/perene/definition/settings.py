@@ -95,6 +95,11 @@ def find_project(start: Path) -> Path:
     raise SettingsError("this is no perene project", (mistake,), mend="perene init")
 
 
+def settings_file(folder: Path) -> Path:
+    """The file that holds the settings of the project in a folder."""
+    return folder / (FILE if (folder / FILE).is_file() else "pyproject.toml")
+
+
 def _read(folder: Path) -> tuple[dict[str, Any], str]:
     """The settings' text, and the file that holds it."""
     pyproject = _in_pyproject(folder)
