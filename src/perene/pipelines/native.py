@@ -24,7 +24,8 @@ class Native:
     ``names`` and ``dtypes`` are those of the features (a comparison of schemas takes ten times as long).
 
     ``codes`` gives for each coded column the number of each text and of null; a text that is not there is ``nan``.
-    ``is_pair`` says that the booster's answer is the second of two probabilities.
+    ``is_pair`` says that the booster's answer is the second of two probabilities. ``options`` are how many threads it
+    may take, where the object says so.
     """
 
     booster: Any
@@ -34,6 +35,7 @@ class Native:
     numbers: Sequence[str]
     unseen: float
     is_pair: bool
+    options: Mapping[str, int]
 
     def fits(self, features: pl.DataFrame) -> bool:
         """Whether these are the columns that it was made for."""
@@ -47,7 +49,7 @@ class Native:
             matrix[:, place] = [get(text, unseen) for text in features.get_column(name).to_list()]
         for place, name in enumerate(self.numbers, start=len(self.codes)):
             matrix[:, place] = features.get_column(name).to_numpy()
-        said: NDArray[np.float64] = self.booster.predict(matrix)
+        said: NDArray[np.float64] = self.booster.predict(matrix, **self.options)
         return np.column_stack((1.0 - said, said)) if self.is_pair else said
 
 
@@ -110,8 +112,13 @@ def _read(fitted: Any, schema: pl.Schema) -> Native | None:
     return Native(
         booster=trees if _is(trees, "lightgbm", "Booster") else trees.booster_, names=schema.names(),
         dtypes=schema.dtypes(), codes=codes, numbers=numbers, unseen=unseen,
-        is_pair=is_classifier and trees.n_classes_ <= 2,
+        is_pair=is_classifier and trees.n_classes_ <= 2, options=_threads(getattr(trees, "n_jobs", None)),
     )  # fmt: skip
+
+
+def _threads(jobs: int | None) -> dict[str, int]:
+    """As scikit-learn counts jobs; by default the booster takes a thread per processor, whatever the object says."""
+    return {"num_threads": jobs} if jobs is not None and jobs > 0 else {}
 
 
 def _columns(coder: Any, names: list[str]) -> tuple[dict[str, dict[str | None, float]], list[str], float] | None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -160,3 +164,34 @@ def test_the_reason_says_what_is_in_the_way(made) -> None:
 
 class Other:
     """No model that perene knows."""
+
+
+THREADS = """
+from pathlib import Path
+import numpy as np
+import polars as pl
+from lightgbm import LGBMRegressor
+from perene.pipelines.native import recognised
+
+def threads():
+    return sum("python" in task.joinpath("comm").read_text() for task in Path("/proc/self/task").iterdir())
+
+x = pl.DataFrame({"a": np.arange(5000.0), "b": np.arange(5000.0)[::-1]})
+model = LGBMRegressor(n_estimators=5, n_jobs=1, verbose=-1).fit(x.to_numpy(), x["a"].to_numpy() % 7)
+before = threads()
+assert recognised(model, x, lambda x: model.predict(x.to_numpy())) is not None
+print(threads() - before)
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor, which is all that anything takes")
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc to count threads in")
+def test_the_booster_takes_no_more_threads_than_the_object(needs) -> None:
+    """n_jobs=1 holds past scikit-learn's layers too: servers beside each other share their processors."""
+    needs("libgomp1")
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+
+    command = [sys.executable, "-c", THREADS]
+    more = subprocess.run(command, env=alone, capture_output=True, text=True, check=True).stdout
+
+    assert int(more) == 0
