@@ -29,7 +29,7 @@ from time import perf_counter
 
 import numpy as np
 import polars as pl
-from benchmarks.serving.project import NATIVE, ensure_project, recent_flights
+from benchmarks.serving.project import NATIVE, ensure_project, recent_flights, rows_of
 
 from perene.app import App
 from perene.pipelines.bulk import batches_of
@@ -51,11 +51,10 @@ def main(rows: int, memory: int) -> None:
     place = Path(tempfile.gettempdir()) / f"perene-benchmark-{NATIVE.key}" / "project"
     app = ensure_project(NATIVE, place)
     if memory:
-        app.close()
-        show_memory(place, memory)
+        show_memory(app, place, memory)
         return
     table = place.parent / f"{rows}.parquet"
-    write_table(table, rows)
+    write_table(app, table, rows)
     print(f"{rows:,} rows of {len(app.model(NATIVE.model).schema.fields)} fields, {table.stat().st_size >> 20} MiB\n")
     show_speed(app, table, rows)
     show_lookups(place, table, rows)
@@ -63,9 +62,9 @@ def main(rows: int, memory: int) -> None:
     table.unlink()
 
 
-def write_table(path: Path, rows: int) -> None:
-    """A table of flights, each of its own key."""
-    flights = recent_flights().select(pl.exclude("late", "landed_at")) if rows else pl.DataFrame()
+def write_table(app: App, path: Path, rows: int) -> None:
+    """A table of flights of today and tomorrow, each of its own key."""
+    flights = rows_of(app, NATIVE)
     parts = range(0, rows, flights.height)
     lazy = pl.concat([
         flights.lazy().with_row_index("n").with_columns(flight=(pl.col("n") + first).cast(pl.Int64)).drop("n")
@@ -152,10 +151,11 @@ def paced(address: str, paths: Path) -> dict[str, float]:
     return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
 
 
-def show_memory(place: Path, rows: int) -> None:
+def show_memory(app: App, place: Path, rows: int) -> None:
     """The peak memory of a load of many rows."""
     table = place.parent / f"{rows}.parquet"
-    write_table(table, rows)
+    write_table(app, table, rows)
+    app.close()
     command = [sys.executable, "-m", "perene.cli", "predict", NATIVE.model, str(table), "--store"]
     seconds = timed(lambda: subprocess.run([*command, "--project", str(place), "-q"], check=True, capture_output=True))
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20

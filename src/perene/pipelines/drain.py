@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from perene.definition.model import Model
 from perene.errors import PereneError, StorageError
-from perene.pipelines.journaling import AnsweredRows, answered_rows, day_of, envelope_of
+from perene.pipelines.journaling import answered_rows, day_of, envelope_of
 from perene.pipelines.truths import truths_frame, truths_of
 from perene.repositories.models import lock_model
 from perene.repositories.predictions import Predictions
@@ -35,6 +35,7 @@ Rest = Callable[[], None]
 
 _PART = 500
 _AT_ONCE = 1_000  # lines between two rests; of fewer at once each costs more
+_ENTRY = 1  # an entry costs as much as another line
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,7 +109,7 @@ def _drain_file(file: JournalFile, logs: Logs, done: Drained, rest: Rest) -> Non
             continue
         model = logs.models[name]
         if kind == "prediction":
-            _drain_predictions(model, [answered_rows(e.body) for e in entries], file, logs, done, rest)
+            _drain_predictions(model, entries, file, logs, done, rest)
         elif not _is_in_lake(logs.database, name, Log.TRUTHS, file.source):
             truths = truths_of(entries)
             logs.truths.append(model, truths_frame(model, truths), source=file.source)
@@ -124,36 +125,37 @@ def _drain_file(file: JournalFile, logs: Logs, done: Drained, rest: Rest) -> Non
 
 
 def _drain_predictions(
-    model: Model, parts: Sequence[AnsweredRows], file: JournalFile, logs: Logs, done: Drained, rest: Rest
+    model: Model, entries: Sequence[Entry], file: JournalFile, logs: Logs, done: Drained, rest: Rest
 ) -> None:
-    given = {part.prediction_id[0]: part for part in reversed(parts) if part.row_digest}  # the first of each, alone
+    given = {entry.id: entry for entry in reversed(entries) if entry.id is not None}  # the first of each
     if _is_in_lake(logs.database, model.name, Log.PREDICTIONS, file.source):  # an earlier drain was cut off behind it
         _claim(logs.database, model.name, given)
         return
     before = known_ids(logs.database, model.name, set(given))
-    new = {id_: part for id_, part in given.items() if id_ not in before}
-    kept = [part for part in parts if not part.row_digest or new.get(part.prediction_id[0]) is part]
-    rows = sum(map(len, kept))
+    new = {id_: entry for id_, entry in given.items() if id_ not in before}
+    kept = [entry for entry in entries if entry.id is None or new.get(entry.id) is entry]
+    rows = sum(entry.lines for entry in kept)
     if rows:
-        frame = pl.concat([envelope_of(model, some) for some in _some(kept, rest)], how="diagonal")
+        parts = ([answered_rows(entry.body) for entry in some] for some in _some(kept, rest))
+        frame = pl.concat([envelope_of(model, part) for part in parts], how="diagonal")
         logs.predictions.append(model, frame, source=file.source)
         done.predictions += rows
         done.logs.add((model.name, Log.PREDICTIONS))
-    again = sum(map(len, parts)) - rows + _claim(logs.database, model.name, new)
+    again = sum(entry.lines for entry in entries) - rows + _claim(logs.database, model.name, new)
     if again:
         done.again[model.name] = done.again.get(model.name, 0) + again
 
 
-def _some(parts: Sequence[AnsweredRows], rest: Rest) -> Iterator[Sequence[AnsweredRows]]:
-    """So many parts at a time that their lines are enough, with a rest between."""
-    some, lines = list[AnsweredRows](), 0
-    for part in parts:
-        if lines >= _AT_ONCE:
+def _some(entries: Sequence[Entry], rest: Rest) -> Iterator[Sequence[Entry]]:
+    """So many at a time as are worth a rest between."""
+    some, work = list[Entry](), 0
+    for entry in entries:
+        if work >= _AT_ONCE:
             yield some
             rest()
-            some, lines = [], 0
-        some.append(part)
-        lines += len(part)
+            some, work = [], 0
+        some.append(entry)
+        work += entry.lines + _ENTRY
     yield some
 
 
@@ -175,7 +177,7 @@ def known_ids(database: Database, model: str, ids: set[str]) -> dict[str, KnownI
     return found
 
 
-def _claim(database: Database, model: str, given: Mapping[str, AnsweredRows]) -> int:
+def _claim(database: Database, model: str, given: Mapping[str, Entry]) -> int:
     """Remember given ids; returns how many another drain had remembered in between."""
     if not given:
         return 0
@@ -186,10 +188,11 @@ def _claim(database: Database, model: str, given: Mapping[str, AnsweredRows]) ->
         taken: set[str] = set()
         for part in (wanted[i : i + _PART] for i in range(0, len(wanted), _PART)):
             taken |= set(connection.execute(query.where(given_id.c.prediction_id.in_(part))).scalars())
+        new = {id_: answered_rows(entry.body) for id_, entry in given.items() if id_ not in taken}
         values = [
             {"model": model, "prediction_id": id_, "day": day_of(line.event_at[0]), "row_digest": line.row_digest[0]}
-            for id_, line in given.items()
-            if id_ not in taken and line.row_digest
+            for id_, line in new.items()
+            if line.row_digest
         ]
         if values:
             connection.execute(sa.insert(given_id), values)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain, repeat
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
@@ -111,39 +113,45 @@ def row_digest(record: Mapping[str, object]) -> str:
 
 def envelope_of(model: Model, parts: Sequence[AnsweredRows]) -> pl.DataFrame:
     """The lines of the prediction log for what a journal holds, part after part."""
+    heights = [*map(len, parts)]
 
-    def column(name: str) -> list[Any]:
-        """A value per row; None where a part has no such column."""
-        cells: list[Any] = []
-        for part in parts:
-            value = getattr(part, name)
-            cells += value if isinstance(value, list) else [value] * len(part)
-        return cells
+    def of_rows(name: str) -> list[Any]:
+        return [*chain.from_iterable(map(attrgetter(name), parts))]
+
+    def of_parts(name: str) -> list[Any]:
+        return [*chain.from_iterable(map(repeat, map(attrgetter(name), parts), heights))]
+
+    def of_some(name: str) -> list[Any] | None:
+        columns = [*map(attrgetter(name), parts)]
+        if not any(columns):
+            return None
+        whole = (repeat(None, n) if column is None else column for column, n in zip(columns, heights, strict=True))
+        return [*chain.from_iterable(whole)]
 
     rows = _frame_of(model, parts)
     return build_envelope(
         model,
         Answered(
-            prediction_id=column("prediction_id"),
-            request_id=column("request_id"),
-            position=column("position"),
-            model_version=column("model_version"),
-            recipe=column("recipe"),
-            key=keys(rows, model.key) if any(part.key is None for part in parts) else pl.Series(column("key")),
-            event_at=_instants(column("event_at")),
-            predicted_at=_instants(column("predicted_at")),
-            recorded_at=_instants(column("recorded_at")),
+            prediction_id=of_rows("prediction_id"),
+            request_id=of_rows("request_id"),
+            position=of_rows("position"),
+            model_version=of_parts("model_version"),
+            recipe=of_parts("recipe"),
+            key=keys(rows, model.key) if any(part.key is None for part in parts) else pl.Series(of_rows("key")),
+            event_at=_instants(of_rows("event_at")),
+            predicted_at=_instants(of_parts("predicted_at")),
+            recorded_at=_instants(of_parts("recorded_at")),
             rows=rows,
-            raw=column("raw"),
-            steps=column("steps"),
-            final=column("final"),
-            features=column("features") if any(part.features for part in parts) else None,
-            role=column("role"),
-            mode=column("mode"),
-            group=column("group"),
-            rank=column("rank"),
-            removed=column("removed"),
-            computed_at=_instants(column("computed_at")),
+            raw=of_rows("raw"),
+            steps=of_rows("steps"),
+            final=of_rows("final"),
+            features=of_some("features"),
+            role=of_parts("role"),
+            mode=of_parts("mode"),
+            group=of_some("group"),
+            rank=of_some("rank"),
+            removed=of_some("removed"),
+            computed_at=_instants(of_parts("computed_at")),
         ),
     )
 
@@ -168,11 +176,13 @@ def _instants(values: Sequence[int | None]) -> pl.Series:
 
 def _frame_of(model: Model, parts: Sequence[AnsweredRows]) -> pl.DataFrame:
     """Logged fields as a frame; a field that the Row gained since then is null, one of another type is an error."""
+    requests = [part.request for part in parts]
     columns: dict[str, pl.Series] = {}
     for name in logged_fields(model):
         dtype = model.schema.polars[name]
-        cells: list[Any] = []
-        for part in parts:
-            cells += part.request.get(name) or [None] * len(part)
+        try:
+            cells = [*chain.from_iterable(map(itemgetter(name), requests))]
+        except KeyError:
+            cells = [*chain.from_iterable(part.request.get(name) or repeat(None, len(part)) for part in parts)]
         columns[name] = pl.Series(cells, dtype=pl.Int64 if dtype.is_temporal() else dtype).cast(dtype)
     return pl.DataFrame(columns)

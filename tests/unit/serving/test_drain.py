@@ -242,7 +242,7 @@ def test_many_given_ids_are_known_with_their_rows(bench, journal, a_line) -> Non
     assert {known.day for known in found.values()} == {bench.log("plain")["day"][0]}
 
 
-@pytest.mark.parametrize(("entries", "lines", "rests"), [(2100, 1, 2), (1, 2100, 0), (5, 500, 2)])
+@pytest.mark.parametrize(("entries", "lines", "rests"), [(1100, 1, 2), (1, 2100, 0), (5, 500, 2)])
 def test_a_drain_rests_between_its_parts(bench, journal, a_line, entries, lines, rests) -> None:
     """Others wait for a thousand lines at most, whether those came alone or together; at its end there is no rest."""
     rested: list[int] = []
