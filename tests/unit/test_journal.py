@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,26 @@ def test_a_rotation_closes_a_file_and_keeps_its_entries(journal: Journal) -> Non
     assert [e.body for e in closed.entries()] == [b"0", b"1", b"2", b"3", b"4"]
     assert closed.source == "journal:w1:1"
     assert journal.rows == 1
+
+
+def test_nobody_waits_while_a_left_file_is_written_through(journal: Journal, tmp_path: Path) -> None:
+    """A rotation only turns to the next file; the one before is closed beside whoever writes at that moment."""
+    wal = tmp_path / "w1-1.db-wal"
+    journal.write([prediction("a")])
+    journal.rotate()
+    left = wal.exists()
+
+    with journal.turn():  # as a write holds it
+        closing = threading.Thread(target=journal.closed)
+        closing.start()
+        deadline = time.monotonic() + 20
+        while wal.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        is_written_through, waits = not wal.exists(), closing.is_alive()
+    closing.join()
+
+    assert (left, is_written_through, waits) == (True, True, True)
+    assert [file.number for file in journal.closed()] == [1]
 
 
 def test_an_empty_file_is_not_rotated(journal: Journal) -> None:

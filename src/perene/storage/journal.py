@@ -1,7 +1,7 @@
 """The journal: where a server process writes what it answered, before it answers.
 
 One folder holds the journals of every process of a project. A process (a *writer*) has one SQLite file in WAL mode at
-a time, ``<writer>-<number>.db``, and holds a lock on ``<writer>.lock`` while it lives. A rotation closes the file and
+a time, ``<writer>-<number>.db``, and holds a lock on ``<writer>.lock`` while it lives. A rotation leaves the file and
 begins the next number; closed files are drained into the lake and unlinked. A lock that nobody holds belongs to a dead
 process: whoever takes it may drain that writer's files. Readers may open any file at any time.
 
@@ -96,6 +96,7 @@ class Journal:
         self._synchronous = "FULL" if durability == "fsync" else "NORMAL"
         self._turn = threading.RLock()
         self._closed = False
+        self._left: list[sqlite3.Connection] = []  # of files that are not written to any more
         lock = take_lock(folder, writer)
         if lock is None:
             raise StorageError(f"the journal {writer} belongs to a living process", mend="start with another writer id")
@@ -129,7 +130,7 @@ class Journal:
             self.failure = None
 
     def rotate(self) -> None:
-        """Close the open file and begin the next; an empty one stays open. Raises StorageError."""
+        """Leave the open file and begin the next; an empty one stays open. Raises StorageError."""
         with self._turn, self._noted():
             self._stay()
             if self.rows:
@@ -146,7 +147,11 @@ class Journal:
         return self.failure
 
     def closed(self) -> list[JournalFile]:
-        """This writer's files that wait for their drain, oldest first."""
+        """This writer's files that wait for their drain, oldest first.
+
+        Those that were left are closed here, which takes a tenth of a second for 10,000 lines: no writer waits for it.
+        """
+        self._let_go()
         with self._turn:
             return [f for f in journal_files(self.folder, self.writer) if f.number < self._file.number]
 
@@ -163,7 +168,12 @@ class Journal:
                 log.error("journal_not_closed writer=%s rows=%d why=%s", self.writer, self.rows, error.why)
             finally:
                 self._connection.close()
+                self._let_go()
                 os.close(self._lock)
+
+    def _let_go(self) -> None:
+        while self._left:
+            self._left.pop().close()
 
     def _end(self) -> None:
         if self.rows:
@@ -200,7 +210,7 @@ class Journal:
         return connection
 
     def _go_on(self, entries: Sequence[Entry] = ()) -> None:
-        """Begin the next file, with these entries in it, and close the open one, which goes when it is empty."""
+        """Begin the next file, with these entries in it, and leave the open one, which goes when it is empty."""
         following = self._next_file(self._file.number)
         connection = self._begin(following, entries)
         made = following.path.stat()
@@ -210,8 +220,10 @@ class Journal:
         self.failure = None
         if entries:
             closing.execute("DELETE FROM entry")  # they are in the new file, should the old one come back
-        closing.close()
-        if not held:
+        if held:
+            self._left.append(closing)
+        else:
+            closing.close()
             before.unlink()
 
     def _stay(self) -> None:
