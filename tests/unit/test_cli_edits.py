@@ -89,6 +89,19 @@ def test_files_that_declare_nothing_are_not_looked_at(folder, edits) -> None:
     assert looks(edits) == []
 
 
+def test_a_folder_that_cannot_be_read_ends_no_process(folder, edits) -> None:
+    """As where its disk is away for a moment; what changed meanwhile is told at the latest when it is back."""
+    broken = folder / "models" / "broken.py"
+    broken.symlink_to("x" * 300)  # the system refuses to look at it
+    (folder / MODEL).write_text("D = 4\n")
+    with pytest.raises(OSError, match="too long"):
+        broken.stat()
+    meanwhile = looks(edits)
+    broken.unlink()
+
+    assert [*meanwhile, *looks(edits)] == [[MODEL]]
+
+
 def test_the_line_names_the_files_and_the_mend(folder, edits) -> None:
     """It says which files, who goes on by the old ones, and what to start again; nothing without a change."""
     assert edits.told("this worker goes on", again="perene worker") == ""

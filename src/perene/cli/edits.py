@@ -30,7 +30,11 @@ class Edits:
 
         What one look sees is told by the next, if that finds all as it was: an editor, or git, writes in several steps.
         """
-        before, self._seen = self._seen, self._stamped()
+        try:
+            stamps = self._stamped()
+        except OSError:  # no reason to end: the project's folder cannot be read at this moment
+            return []
+        before, self._seen = self._seen, stamps
         if self._seen != before or self._seen == self._judged:
             return []
         self._judged = self._seen
