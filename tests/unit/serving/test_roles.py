@@ -167,6 +167,22 @@ def test_a_shadow_is_logged_beside_the_answer_and_never_answers(bench, journal, 
     assert counts[3, "shadow"]["rows"] == 2
 
 
+def test_what_a_shadow_is_asked_at_once_is_logged_row_by_row(bench, journal, a_row) -> None:
+    """Batches that waited are computed together, and each line beside an answer has what was said of its own row."""
+    server = Server(bench, journal, champion=bench.predictor("plain", 1), shadow=bench.predictor("plain", 3))
+    with server.desk.aside._changed:  # it begins when all of them wait
+        server.ask([a_row(1), a_row(2)])
+        server.ask([a_row(3)], [a_row(4), a_row(5), a_row(6)])
+    counts = server.end()
+
+    same = ("number", "event_at", "raw", "steps", "final")
+    answered = {line["prediction_id"]: [line[name] for name in same] for line in server.logged("champion")}
+    beside = {answered_id(line["prediction_id"]): [line[name] for name in same] for line in server.logged("shadow")}
+    assert beside == answered
+    assert len({line[-1] for line in answered.values()}) == 6
+    assert counts[3, "shadow"]["rows"] == 6
+
+
 def test_a_shadow_that_fails_or_falls_behind_is_counted(bench, journal, a_row, version, monkeypatch) -> None:
     """Neither changes an answer; a row that cannot be taken in is dropped."""
     server = Server(bench, journal, champion=version(1), shadow=version(3, fails=lambda _: True))
