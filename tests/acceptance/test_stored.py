@@ -101,6 +101,24 @@ def test_what_is_looked_up_is_in_the_log(stored, tiny, server_of) -> None:
     assert trace["computed_at"] is not None
 
 
+def test_ids_that_are_new_known_or_not_given_in_one_request(stored, tiny, server_of) -> None:
+    """Each answer is logged once, under its own id and with its own values; what is repeated is not logged again."""
+    with server_of(tiny) as server, closing(server.client()) as client:
+        client.ask("GET", f"{STORED}/3?prediction_id=mine")
+        keys = [2, {"number": 3, "prediction_id": "mine"}, {"number": 1, "prediction_id": "other"}]
+        _, answer = client.ask("POST", LOOKUP, {"keys": keys})
+        server.end()
+
+    told = {p["prediction_id"]: p["prediction"] for p in answer["predictions"]}
+    lines = stored.predictions.scan(stored.model(MODEL)).collect()
+    assert ["repeated" in p for p in answer["predictions"]] == [False, True, False]
+    assert dict(lines.select("prediction_id", "final").iter_rows()) == told
+    keys_of = dict(lines.select("prediction_id", "key").iter_rows())
+    assert [keys_of[id_] for id_ in told] == ["[2]", "[3]", "[1]"]
+    assert lines.height == 3
+    assert stored.alerts.list(state="firing") == []
+
+
 def test_a_key_that_is_not_stored(stored, tiny, server_of) -> None:
     """404 with the key; a key of another type is 422; and a model without a load says so."""
     with server_of(tiny) as server, closing(server.client()) as client:
