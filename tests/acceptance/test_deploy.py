@@ -289,13 +289,14 @@ def test_a_backup_brings_back_all_that_was_answered(tiny, tmp_path, server_of, a
         assert app.models.newest("parcel-hours").version == 1
 
 
-def test_a_snapshot_of_a_running_project_is_whole(tiny, tmp_path, server_of, a_row, call) -> None:
+def test_a_snapshot_of_a_running_project_is_whole(tiny, tmp_path, server_of, a_row, call, wait_for) -> None:
     """All files as they are at one moment, in another folder: what was answered but not drained is there too."""
     restored = tmp_path / "restored" / "tiny"
     with server_of(tiny) as server:
         before = answered(server, a_row, range(5))
         process = psutil.Process(server.process.pid)
         process.suspend()  # nothing is written meanwhile, as in a file system's snapshot
+        wait_for(lambda: process.status() == psutil.STATUS_STOPPED)
         shutil.copytree(tiny, restored)
         process.resume()
 

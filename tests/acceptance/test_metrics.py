@@ -74,9 +74,9 @@ def test_answers_and_refusals_are_counted_by_row(tiny, server_of, a_row) -> None
     assert found["perene_labels_total"] == {(MODEL, "accepted"): 1.0, (MODEL, "refused"): 1.0}
 
 
-def test_freshness_runs_and_alerts_are_told_as_moments_and_counts(server) -> None:
+def test_freshness_runs_and_alerts_are_told_as_moments_and_counts(server, wait_for) -> None:
     """What the project's status says, in base units; versions are a label of _info only."""
-    found = samples(server.port)
+    found = wait_for(lambda: told if "perene_model_info" in (told := samples(server.port)) else None)
 
     assert found["perene_project_up"] == {(): 1.0}
     assert found["perene_model_info"] == {(MODEL, "1"): 1.0}
@@ -95,7 +95,7 @@ def test_freshness_runs_and_alerts_are_told_as_moments_and_counts(server) -> Non
     assert named <= {"perene_model_info"}
 
 
-def test_ground_truth_that_belongs_to_nothing_is_told(tiny, server_of, call, a_row) -> None:
+def test_ground_truth_that_belongs_to_nothing_is_told(tiny, server_of, call, a_row, wait_for) -> None:
     """An id that nobody knows is taken in, and counted by the status and the metrics until its prediction is found."""
     with server_of(tiny) as server, closing(server.client()) as client, closing(open_project(tiny)) as app:
         answered = client.predict([a_row(1)])[1]["predictions"][0]["prediction_id"]
@@ -104,13 +104,13 @@ def test_ground_truth_that_belongs_to_nothing_is_told(tiny, server_of, call, a_r
         told = call(tiny, "status", MODEL), call(tiny, "status", MODEL, "--json").data
         client.predict([a_row(2, prediction_id="mine")])
         app.drained()
-        found = samples(server.port)
+        unmatched = wait_for(lambda: samples(server.port).get("perene_labels_unmatched"))
 
     fields = dict(line.split("\t") for line in told[0].lines)
     assert status == 202
     assert fields["labels"].endswith("2 belong to no prediction that was answered")
     assert told[1]["unmatched_labels"] == 2
-    assert found["perene_labels_unmatched"] == {(MODEL,): 1.0}
+    assert unmatched == {(MODEL,): 1.0}
 
 
 @pytest.mark.parametrize(
