@@ -76,7 +76,7 @@ def test_answers_and_refusals_are_counted_by_row(tiny, server_of, a_row) -> None
 
 def test_freshness_runs_and_alerts_are_told_as_moments_and_counts(server, wait_for) -> None:
     """What the project's status says, in base units; versions are a label of _info only."""
-    found = wait_for(lambda: told if "perene_model_info" in (told := samples(server.port)) else None)
+    found = wait_for(lambda: told if "perene_reviews_waiting" in (told := samples(server.port)) else None)
 
     assert found["perene_project_up"] == {(): 1.0}
     assert found["perene_model_info"] == {(MODEL, "1"): 1.0}
