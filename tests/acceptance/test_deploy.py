@@ -152,6 +152,7 @@ def answers(proxy: Proxy) -> bool:
 def proxy(request, server, needs, tmp_path_factory, wait_for) -> Iterator[Proxy]:
     """Each proxy of the page, before a server of the tiny project."""
     needs(request.param)
+    needs("openssl")
     with running(request.param, tmp_path_factory.mktemp(request.param), server.port, wait_for) as started:
         yield started
 
